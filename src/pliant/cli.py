@@ -1,0 +1,161 @@
+"""The command line: find the verb, parse its arguments, call one job, print what it returned.
+
+Results go to stdout (a table, or `--json`), progress and errors to stderr. Exit codes: 0 done,
+1 failed (a bug: the traceback is shown), 2 bad input (one sentence), 130 stopped with Ctrl-C.
+Nothing heavy is imported before its verb is known.
+"""
+
+import dataclasses
+import difflib
+import errno
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pliant import __version__
+from pliant.errors import UserError
+
+VERBS = {
+    "demo": "make a synthetic data set, train on it, evaluate every tier, write a report",
+    "train": "train one adaptive model on your photos",
+    "evaluate": "measure every tier of a run on a data set; JSON, CSV and an HTML report",
+    "tiers": "show what every tier costs on this device, and pick one for a budget",
+    "predict": "find the face in each image and say: bona fide, attack or undecided",
+}
+EXTRA = {"torch", "lightning", "torchmetrics", "safetensors", "scipy", "matplotlib", "jaxtyping"}
+EXTRA |= {"tyro", "rich"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code comes back.
+
+    Args:
+        argv: The words after `pliant`; None takes those of the process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except UserError as error:
+        return _say(str(error), 2)
+    except KeyboardInterrupt:
+        return _say("stopped by Ctrl-C", 130)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into exit(1) while it handles the KeyboardInterrupt.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _say("stopped by Ctrl-C", 130)
+        raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in EXTRA:
+            raise
+        return _say(f"{error.name} is not installed; run: pip install 'pliant[train]'", 2)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _say(_os_sentence(error), 2)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"pliant {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ";"
+        raise UserError(f'unknown verb "{verb}"{hint} ({", ".join(VERBS)})')
+    as_json = "--json" in rest
+    rest = [word for word in rest if word != "--json"]
+
+    job = importlib.import_module(f"pliant.jobs.{verb}")
+    result = _parse(getattr(job, verb), verb, rest)()
+    if as_json:
+        print(json.dumps(_plain(result), indent=2, allow_nan=False))
+    else:
+        _print(job.summary(result) if hasattr(job, "summary") else [str(result)])
+    return 0
+
+
+def _parse(function: Callable[..., Any], verb: str, words: list[str]) -> Callable[[], Any]:
+    """A call of `function` with the flags in `words`; tyro prints help and bad flags itself."""
+    import tyro
+
+    about = f"{function.__doc__ or VERBS[verb]}".split("\n\n")[0]
+    return tyro.cli(
+        tyro.conf.configure(tyro.conf.AvoidSubcommands)(_delayed(function)),
+        args=words,
+        prog=f"pliant {verb}",
+        description=f"{about}\n\n--json prints the result as JSON.",
+    )
+
+
+def _delayed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same signature and help, but the call waits: errors of the job are not tyro's."""
+    import functools
+
+    @functools.wraps(function)
+    def bind(*args: Any, **keywords: Any) -> Callable[[], Any]:
+        return lambda: function(*args, **keywords)
+
+    return bind
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {what}" for verb, what in VERBS.items()]
+    return "\n".join(
+        [
+            "pliant: train one vision model, run it on every device, know when to trust it.",
+            "",
+            "usage: pliant VERB [--json] ...      pliant VERB --help",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _print(parts: Sequence[Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for part in parts:
+        console.print(part)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, paths, numpy scalars and arrays as what JSON knows; NaN becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    as_list = getattr(value, "tolist", None)  # numpy's and torch's
+    if as_list is not None:
+        return _plain(as_list())
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        return None
+    return value
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}; free some space and run it again"
+    return f"{(error.strerror or str(error)).lower()}{where}"
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"pliant: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The command line: exit codes, one sentence per error, results on stdout."""
+
+import errno
+import json
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pliant import cli
+from pliant.errors import UserError
+
+
+@dataclass(frozen=True)
+class Answer:
+    value: float
+    path: Path
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Puts a function in the place of a job; returns the setter."""
+
+    def put(function, **extra):
+        module = types.ModuleType("pliant.jobs.tiers")
+        vars(module).update(tiers=function, **extra)
+        monkeypatch.setitem(sys.modules, "pliant.jobs.tiers", module)
+
+    return put
+
+
+def test_no_verb_shows_the_overview(capsys):
+    assert cli.main([]) == 2
+    out = capsys.readouterr().out
+    assert all(name in out for name in cli.VERBS)
+    assert cli.main(["--help"]) == 0
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("pliant 0.")
+
+
+def test_unknown_verb_gets_a_guess(capsys):
+    assert cli.main(["evalute"]) == 2
+    err = capsys.readouterr().err
+    assert 'unknown verb "evalute"; did you mean "evaluate"?' in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_result_as_json(verb, capsys):
+    def tiers(run: Path, *, budget_ms: float | None = None) -> dict:
+        """Costs."""
+        return {
+            "answer": Answer(float("nan"), run),
+            "array": np.arange(2),
+            "budget": budget_ms,
+        }
+
+    verb(tiers)
+    assert cli.main(["tiers", "--run", "x", "--json", "--budget-ms", "8"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "answer": {"value": None, "path": "x"},
+        "array": [0, 1],
+        "budget": 8.0,
+    }
+
+
+def test_summary_is_printed(verb, capsys):
+    verb(lambda: 3, summary=lambda result: [f"result {result}"])
+    assert cli.main(["tiers"]) == 0
+    assert capsys.readouterr().out == "result 3\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (UserError("no data at x; give a folder"), 2, "no data at x; give a folder"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (OSError(errno.ENOSPC, "No space left on device", "m.bin"), 2, "the disk is full: m.bin"),
+        (PermissionError(errno.EACCES, "Permission denied", "d"), 2, "permission denied: d"),
+        (ModuleNotFoundError("no", name="torch"), 2, "pip install 'pliant[train]'"),
+    ],
+)
+def test_errors_are_one_sentence(verb, capsys, error, code, sentence):
+    def tiers():
+        raise error
+
+    verb(tiers)
+    assert cli.main(["tiers"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_ctrl_c_that_became_an_exit_is_still_130(verb):
+    def tiers():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    verb(tiers)
+    assert cli.main(["tiers"]) == 130
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), ModuleNotFoundError("x", name="nothing")])
+def test_a_bug_keeps_its_traceback(verb, error):
+    def tiers():
+        raise error
+
+    verb(tiers)
+    with pytest.raises(type(error)):
+        cli.main(["tiers"])
+
+
+def test_bad_flag_exits_with_2(verb, capsys):
+    def tiers(*, budget_ms: float = 1.0):
+        """Costs."""
+
+    verb(tiers)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["tiers", "--budgetms", "3"])
+    assert stop.value.code == 2
+    assert "--budget-ms" in capsys.readouterr().err
