@@ -1,0 +1,257 @@
+"""A set of scores with their labels: what every measure of `pliant.pad` takes in.
+
+Score convention: a score lies in [0, 1] and higher means more bona fide; a presentation is
+accepted iff score >= threshold (a tie is accepted). The unit is the presentation: frames of one
+clip are pooled before anything is counted.
+
+Shapes: N = rows.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
+
+from pliant.errors import UserError
+from pliant.runtime.files import write_atomic
+
+COLUMNS = ("subject", "presentation", "bona_fide", "species", "score")
+UNNAMED_SPECIES = "unnamed"
+"""Species of an attack whose species nobody recorded."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Scores with labels, one row per frame or presentation; fields are turned into arrays.
+
+    Raises:
+        UserError: on rows of unequal number, a score that is NaN or outside [0, 1], or a
+            bona fide row that names an attack species.
+    """
+
+    subject: Shaped[np.ndarray, " N"]
+    """Who is (or is imitated) before the camera; empty where unknown."""
+    presentation: Shaped[np.ndarray, " N"]
+    """Clip, or image where there is no clip; frames of one presentation share it."""
+    bona_fide: Bool[np.ndarray, " N"]
+    """True for a bona fide presentation, False for an attack."""
+    species: Shaped[np.ndarray, " N"]
+    """Attack species; empty on bona fide rows."""
+    score: Float64[np.ndarray, " N"]
+    """In [0, 1]; higher is more bona fide."""
+
+    def __post_init__(self) -> None:
+        bona_fide = np.asarray(self.bona_fide)
+        if bona_fide.dtype != bool:
+            raise ValueError(
+                f"bona_fide must hold booleans (True: bona fide), got {bona_fide.dtype}; a bare "
+                "0/1 does not say which class is which"
+            )
+        score = np.asarray(self.score, dtype=np.float64)
+        arrays = {
+            "subject": _texts(self.subject),
+            "presentation": _texts(self.presentation),
+            "bona_fide": bona_fide,
+            "species": _texts(self.species),
+            "score": score,
+        }
+        lengths = {name: array.shape for name, array in arrays.items()}
+        if any(shape != (len(score),) for shape in lengths.values()):
+            raise UserError(f"scores need as many rows in every column, got shapes {lengths}")
+        names = arrays["presentation"]
+        wrong = np.flatnonzero(~((score >= 0) & (score <= 1)))  # also catches NaN
+        if len(wrong):
+            raise UserError(
+                f"score {score[wrong[0]]} of presentation {str(names[wrong[0]])!r} "
+                f"({len(wrong)} such rows) is not a number in [0, 1]; give the probability of "
+                "bona fide, higher = more bona fide"
+            )
+        species = arrays["species"]
+        wrong = np.flatnonzero(arrays["bona_fide"] & (species != ""))
+        if len(wrong):
+            raise UserError(
+                f"presentation {str(names[wrong[0]])!r} is bona fide and yet names "
+                f"the attack species {str(species[wrong[0]])!r} ({len(wrong)} such rows); leave "
+                "species empty for bona fide, or correct the label"
+            )
+        arrays["species"] = np.where(
+            ~arrays["bona_fide"] & (species == ""), UNNAMED_SPECIES, species
+        )
+        for name, array in arrays.items():
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def of(
+        cls,
+        score: Sequence[float] | np.ndarray,
+        bona_fide: Sequence[bool] | np.ndarray,
+        *,
+        species: Sequence[str | None] | np.ndarray | None = None,
+        subject: Sequence[str | None] | np.ndarray | None = None,
+        presentation: Sequence[str | None] | np.ndarray | None = None,
+    ) -> "Scores":
+        """The same from plain lists; without `presentation` every row is one of its own."""
+        blank = [""] * len(score)
+        rows = [f"{row}" for row in range(len(score))]
+        return cls(
+            subject=_texts(blank if subject is None else subject),
+            presentation=_texts(rows if presentation is None else presentation),
+            bona_fide=np.asarray(bona_fide) if len(bona_fide) else np.zeros(0, dtype=bool),
+            species=_texts(blank if species is None else species),
+            score=np.asarray(score, dtype=np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, rows: np.ndarray) -> "Scores":
+        """The chosen rows, by mask or by index."""
+        return Scores(**{name: getattr(self, name)[rows] for name in COLUMNS})
+
+    @property
+    def species_names(self) -> list[str]:
+        """Attack species present, sorted."""
+        return [str(name) for name in np.unique(self.species[~self.bona_fide])]
+
+    @property
+    def num_subjects(self) -> int:
+        """Number of distinct named subjects; 0 when none is named."""
+        return len(np.unique(self.subject[self.subject != ""]))
+
+    @property
+    def clusters(self) -> Int64[np.ndarray, " N"]:
+        """Index of the resampling unit of each row: its subject, or itself where unknown."""
+        own = np.char.add("row ", np.arange(len(self)).astype(str))
+        names = np.where(self.subject != "", np.char.add("subject ", self.subject), own)
+        return np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the rows, whatever their order."""
+        rows = sorted(json.dumps(row) for row in _rows(self))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _texts(values: Iterable[Any]) -> np.ndarray:
+    return np.asarray(["" if value is None else str(value) for value in values], dtype=str)
+
+
+def _rows(scores: Scores) -> list[tuple[str, str, str, str, str]]:
+    return [
+        (str(subject), str(presentation), "true" if bona_fide else "false", str(species), repr(s))
+        for subject, presentation, bona_fide, species, s in zip(
+            scores.subject,
+            scores.presentation,
+            scores.bona_fide,
+            scores.species,
+            scores.score.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def pool_presentations(scores: Scores) -> Scores:
+    """One row per presentation of each subject, its score the mean over its frames.
+
+    Rows that are presentations already come back unchanged. Frames are no independent trials, so
+    everything that counts errors pools first.
+
+    Raises:
+        UserError: if frames of one presentation differ in label or species.
+    """
+    if not len(scores):
+        return scores
+    subject = np.unique(scores.subject, return_inverse=True)[1].reshape(-1)
+    presentation, code = np.unique(scores.presentation, return_inverse=True)
+    key = subject.astype(np.int64) * len(presentation) + code.reshape(-1)
+    if len(np.unique(key)) == len(scores):
+        return scores
+    ordered = scores[np.lexsort((scores.score, key))]  # by score too: the sum ignores row order
+    key = np.sort(key)
+    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    frames = np.diff(np.r_[first, len(key)])
+    of_frame = np.repeat(first, frames)
+    same = (ordered.bona_fide == ordered.bona_fide[of_frame]) & (
+        ordered.species == ordered.species[of_frame]
+    )
+    if not same.all():
+        row = int(np.flatnonzero(~same)[0])
+        raise UserError(
+            f"presentation {str(ordered.presentation[row])!r} of subject "
+            f"{str(ordered.subject[row])!r} has frames of different label or species; give each "
+            "clip a name of its own"
+        )
+    return Scores(
+        subject=ordered.subject[first],
+        presentation=ordered.presentation[first],
+        bona_fide=ordered.bona_fide[first],
+        species=ordered.species[first],
+        score=np.add.reduceat(ordered.score, first) / frames,
+    )
+
+
+def write_scores(scores: Scores, path: Path | str) -> None:
+    """Writes the rows as CSV (`COLUMNS`; `bona_fide` as true or false), to the last digit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(scores))
+    write_atomic(Path(path), text.getvalue())
+
+
+def read_scores(path: Path | str) -> Scores:
+    """The rows of a scores CSV; `bona_fide` and `score` are needed, the other columns optional.
+
+    Raises:
+        UserError: if the file cannot be read, a column is missing or a cell makes no sense, with
+            the line's number.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"cannot read the scores file {path}: {problem}") from problem
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    missing = [name for name in ("bona_fide", "score") if name not in (reader.fieldnames or ())]
+    if missing:
+        raise UserError(
+            f"{path} lacks the column {missing[0]!r}; a scores file has the columns "
+            f"{', '.join(COLUMNS)}"
+        )
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    try:
+        for number, row in enumerate(reader):
+            columns["bona_fide"].append(_read_bool(row["bona_fide"]))
+            columns["score"].append(_read_score(row["score"]))
+            columns["subject"].append(row.get("subject", ""))
+            columns["species"].append(row.get("species", ""))
+            columns["presentation"].append(row.get("presentation") or f"row {number}")
+    except (ValueError, csv.Error) as problem:
+        raise UserError(f"{path}, line {reader.line_num}: {problem}") from problem
+    if not columns["score"]:
+        raise UserError(f"{path} holds no scores")
+    return Scores.of(**columns)
+
+
+def _read_bool(text: str) -> bool:
+    known = {"true": True, "false": False}
+    if text.strip().lower() not in known:
+        raise ValueError(f"bona_fide is {text!r}; it must be true (bona fide) or false (attack)")
+    return known[text.strip().lower()]
+
+
+def _read_score(text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = float("nan")
+    if not 0 <= score <= 1:
+        raise ValueError(f"score is {text!r}; it must be a number in [0, 1]")
+    return score
