@@ -110,6 +110,11 @@ def test_one_subject_has_no_cluster_interval():
     assert "no resampling of subjects" in record["interval_method"]
 
 
+def test_few_subjects_are_said():
+    few = some_scores(1, num_subjects=3)
+    assert "only 3 subjects" in evaluate_scores(few, FITTED, draws=20)["notes"][0]
+
+
 def test_without_subjects_presentations_are_drawn():
     record = evaluate_scores(Scores.of(TEST.score, TEST.bona_fide), None, draws=20)
     assert "over presentations (no subject is named)" in record["interval_method"]

@@ -1,8 +1,9 @@
 """The trivial baseline: colour histograms of the whole crop and a logistic regression.
 
 It sees no face, only how much of each colour there is. Whatever it can separate is told by camera,
-print gamut and light; a network's numbers mean something only beside it. On NUAA it reaches an
-AUC of about 0.9 across subjects, on another camera it falls below chance.
+print gamut and light; a network's numbers mean something only beside it. On NUAA (96 px, fitted on
+subjects 1-6, judged on 7-9) it reaches an AUC of 0.95; such a baseline does not survive a change
+of camera.
 
 Shapes: N = images, S = side in pixels, F = features.
 """

@@ -25,6 +25,8 @@ from pliant.pad.thresholds import Threshold, threshold_draws
 ACER_NAME = "ACER (max APCER over species)"
 BPCER_LIMITS = {"bpcer10": 0.10, "bpcer20": 0.05, "bpcer100": 0.01}
 """BPCERn is the smallest BPCER while APCER_AP stays at or below 1/n."""
+FEW_SUBJECTS = 10
+"""Below this many subjects the record says that its intervals over subjects are rough."""
 
 
 def evaluate_scores(
@@ -169,6 +171,11 @@ def _notes(test: Scores, area: float, dev: Scores | None) -> list[str]:
         notes.append(
             "no score is below 0.5: if these are probabilities of the winning class they say "
             "nothing about which class won; give the probability of bona fide"
+        )
+    if 0 < test.num_subjects < FEW_SUBJECTS:
+        notes.append(
+            f"only {test.num_subjects} subjects: resampling so few says little about others, so "
+            "the intervals over subjects are rough and tend to be too narrow"
         )
     both = set() if dev is None else set(dev.subject.tolist()) & set(test.subject.tolist()) - {""}
     if both:
