@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pliant.data.rig import ATTACKS, RigSet, RigSettings, contact_sheet, render, write_rig
+from pliant.data.rig import ATTACKS, RigSet, RigSettings, contact_sheet, render, workers, write_rig
 from pliant.data.rig import dataset as module
 from pliant.errors import UserError
 
@@ -71,6 +72,23 @@ def test_a_broken_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="No space left"):
         write_rig(TINY, tmp_path / "faces", progress=False, workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dead_worker_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="a rendering process ended with 1"):
+        list(workers.each_clip(TINY, 2))
+
+
+def test_frames_survive_the_pipe(small_rig: RigSet) -> None:
+    pipe = io.BytesIO()
+    workers.send(small_rig.frames[:2], pipe)
+    pipe.seek(0)
+    for sent, got in zip(small_rig.frames[:2], workers.receive(pipe), strict=True):
+        for name in ("colour", "depth", "infrared", "landmarks"):
+            assert np.array_equal(getattr(sent, name), getattr(got, name))
+        assert (sent.jpeg, sent.box, sent.clip) == (got.jpeg, got.box, got.clip)
+    assert workers.receive(pipe) == []
 
 
 def test_contact_sheet_shows_one_row_a_kind(small_rig: RigSet) -> None:

@@ -113,9 +113,9 @@ def photograph(radiance: Array, camera: Camera, rng: np.random.Generator) -> NDA
 
 def to_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     """The file's bytes."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
+    full = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444  # the frame is a cut of a larger picture
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise OSError("OpenCV could not encode a JPEG")
     return data.tobytes()

@@ -77,14 +77,23 @@ def look_up(table: Array, p: Planes) -> tuple[Array, Array]:
     return found, rad
 
 
-def march(table: Array, origin: NDArray[np.float64], d: Planes, t: Array, steps: int) -> Array:
-    """Advance t along the rays by `steps` sphere-tracing steps; returns t."""
+def march(
+    table: Array, origin: NDArray[np.float64], d: Planes, t: Array, steps: int
+) -> tuple[Array, Array]:
+    """Advance t along the rays by `steps` sphere-tracing steps.
+
+    Returns:
+        t, and the smallest height over the surface met on the way, mm (below 0: inside).
+    """
     ox, oy, oz = (np.float32(c) for c in origin)
     radius = np.ascontiguousarray(table[..., 0])
+    least = np.full_like(t, FAR)
     for _ in range(steps):
         r, rad = look_up(radius, (ox + t * d[0], oy + t * d[1], oz + t * d[2]))
-        t = t + np.float32(0.72) * (rad - r)
-    return t
+        height = rad - r
+        least = np.minimum(least, height)
+        t = t + np.float32(0.72) * height
+    return t, least
 
 
 def cast_head(table: Array, origin: NDArray[np.float64], d: Planes) -> Array:
@@ -105,16 +114,17 @@ def cast_head(table: Array, origin: NDArray[np.float64], d: Planes) -> Array:
 
     dx, dy, dz = (np.ascontiguousarray(c[::2, ::2]) for c in d)
     start, _ = entry((dx, dy, dz))
-    t = march(table, origin, (dx, dy, dz), start, 13)
+    t, _ = march(table, origin, (dx, dy, dz), start, 13)
     t = np.clip(t, start, start + np.float32(2.2 * reach))
     t = cv2.erode(t, np.ones((3, 3), np.uint8))
     t = cv2.resize(t, (d[0].shape[1], d[0].shape[0]), interpolation=cv2.INTER_NEAREST)
-    t = march(table, origin, d, t - np.float32(1), 6)
+    t, least = march(table, origin, d, t - np.float32(1), 6)
     start, disc = entry(d)
     r, rad = look_up(
         np.ascontiguousarray(table[..., 0]), (o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2])
     )
-    miss = (disc < 0) | (np.abs(rad - r) > 2.5) | (t < start - 2) | (t > start + 2.2 * reach)
+    outside = (rad - r > 2.5) & (least > -1)  # before a steep wall, t swings around the root
+    miss = (disc < 0) | outside | (t < start - 2) | (t > start + 2.2 * reach)
     seen = cv2.morphologyEx((~miss).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     return np.where(seen > 0, t, FAR).astype(np.float32)
 

@@ -300,6 +300,13 @@ def stage_sheet(
     return take
 
 
+def decode(jpeg: bytes) -> NDArray[np.uint8]:
+    """(S, S, 3) RGB of a frame's JPEG."""
+    colour = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert colour is not None
+    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def expose(
     settings: RigSettings,
     clip: Clip,
@@ -311,8 +318,6 @@ def expose(
 ) -> Frame:
     """Take the picture with all three sensors."""
     jpeg = to_jpeg(photograph(picture.radiance, camera, rng), camera.quality)
-    colour = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert colour is not None
     x, y, w, h = picture.box
     return Frame(
         subject=f"s{clip.subject:04d}",
@@ -321,7 +326,7 @@ def expose(
         index=index,
         session=f"{clip.number + 1:02d}",
         split=split,
-        colour=cv2.cvtColor(colour, cv2.COLOR_BGR2RGB).astype(np.uint8),
+        colour=decode(jpeg),
         depth=measure_depth(picture.depth, camera, rng),
         infrared=photograph_infrared(picture.infrared, camera, rng),
         jpeg=jpeg,

@@ -6,15 +6,15 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-from pliant.data.rig.clips import Clip, Frame, list_clips, render_clip
+from pliant.data.rig.clips import Frame, list_clips
 from pliant.data.rig.settings import RigSettings
+from pliant.data.rig.workers import each_clip
 from pliant.errors import UserError
 
 DEVICE = "synthetic-rig"
@@ -65,7 +65,7 @@ def render(settings: RigSettings, *, progress: bool = True, workers: int | None 
     Args:
         settings: What to render.
         progress: Show a bar on stderr where that is a terminal.
-        workers: Threads; None for the number of cores. The result does not depend on it.
+        workers: Processes; None for the number of cores. The result does not depend on it.
     """
     frames: list[Frame] = []
     with bar(settings, progress) as step:
@@ -86,7 +86,7 @@ def write_rig(
         settings: What to render.
         folder: Must not exist yet.
         progress: Show a bar on stderr where that is a terminal.
-        workers: Threads; None for the number of cores.
+        workers: Processes; None for the number of cores.
 
     Returns:
         The path of the manifest.
@@ -143,29 +143,6 @@ def save(frame: Frame, root: Path) -> list[str]:
         paths[2],
         *numbers,
     ]
-
-
-def each_clip(settings: RigSettings, workers: int | None) -> Iterator[list[Frame]]:
-    """The clips' frames in their order, rendered by threads a little ahead of the reader."""
-    count = workers or os.cpu_count() or 1
-    clips = list_clips(settings)
-
-    def work(clip: Clip) -> list[Frame]:
-        return list(render_clip(settings, clip))
-
-    if count == 1:
-        yield from map(work, clips)
-        return
-    with ThreadPoolExecutor(count) as pool:
-        waiting = [pool.submit(work, clip) for clip in clips[: 4 * count]]
-        try:
-            for place in range(len(clips)):
-                done = waiting[place % len(waiting)].result()
-                if place + len(waiting) < len(clips):
-                    waiting[place % len(waiting)] = pool.submit(work, clips[place + len(waiting)])
-                yield done
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def identity(seed: int, subject: int) -> Identity:
         eye_size=float(rng.normal(1.0, 0.09)),
         nose_length=float(rng.normal(38, 3.5)),
         nose_width=float(rng.normal(1.0, 0.15)),
-        nose_out=float(rng.normal(21, 2.8)),
+        nose_out=float(rng.normal(19.5, 2.5)),
         mouth_y=float(rng.normal(69, 2.5)),
         mouth_width=float(rng.normal(25, 2.2)),
         lip=float(np.clip(rng.normal(1.0, 0.25), 0.5, 1.7)),
@@ -238,7 +238,7 @@ def head_shape(who: Identity) -> HeadShape:
     rise = smooth(y, eye - 12, tip - 3)
     fall = smooth(y, tip + 12, tip + 1)
     ridge = (2.5 + (who.nose_out - 2.5) * rise) * fall * smooth(y, eye - 26, eye - 4)
-    width = (5.5 + 5.0 * rise) * who.nose_width
+    width = (5.0 + 3.8 * rise) * who.nose_width
     r += front * ridge * np.exp(-0.5 * (x / width) ** 2)
     face = [
         (3.2, (0, eye - 19), (36, 8)),
@@ -253,7 +253,7 @@ def head_shape(who: Identity) -> HeadShape:
         face += [
             (-8.5, (side * half * 0.95, eye + 0.5), (14, 9.5)),
             (5.0 * who.eye_size, (side * half, eye + 0.5), (9.5, 6.5)),
-            (6.5, (side * 11.5 * who.nose_width, tip + 1), (4.6, 5)),
+            (7.5, (side * 11.0 * who.nose_width, tip + 1.5), (4.4, 4.6)),
             (who.cheek, (side * 43, eye + 25), (15, 13)),
             (-0.6 * who.cheek, (side * 44, 62), (14, 18)),
             (3.0, (side * 26, tip + 6), (12, 12)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pliant.data.rig.head import HeadShape, Identity, grey, smooth
+from pliant.data.rig.head import HeadShape, Identity, smooth
 from pliant.data.rig.paint import Surface
 from pliant.data.rig.settings import Array
 
@@ -86,7 +86,7 @@ def mould(mask: Mask, shape: HeadShape, table: Array) -> Array:
 
 
 def paint_mask(
-    mask: Mask, surface: Surface, shape: HeadShape, x: Array, y: Array, z: Array
+    mask: Mask, surface: Surface, shape: HeadShape, x: Array, y: Array, z: Array, hair: Array
 ) -> float:
     """Paint the mask over a head's surface; returns how skin-like the light bleeds."""
     area = mask_area(shape, x, y, z)
@@ -94,8 +94,7 @@ def paint_mask(
     at = eye_hole(shape, x, y)
     hole = smooth(at, 1.04, 0.96)
     beside = np.float32(min(1.0, 0.25 + mask.uniform)) * (1 - on)
-    tone = grey(surface.colour) / np.float32(max(float(shape.who.skin.mean()), 0.01))
-    skinny = smooth(tone, 0.45, 0.75) * beside  # ears and temples are the wearer's, hair stays
+    skinny = beside * (1 - hair)  # ears and temples are the wearer's
     surface.colour += skinny[..., None] * (mask.wearer.skin - surface.colour)
     solid = on * (1 - hole)
     surface.colour += (solid * np.float32(mask.uniform))[..., None] * (

@@ -84,7 +84,7 @@ def paint_head(
     edge = smooth(hair, 0.25, 0.75)
     strand = 1 + 0.30 * curl + 0.18 * fine
     surface.lay(edge, who.hair * strand[..., None], who.hair_ir)
-    surface.gloss += edge * (0.35 - surface.gloss)
+    surface.gloss += edge * (0.14 - surface.gloss)
     np.clip(surface.colour, 0.004, 0.95, out=surface.colour)
     return surface
 

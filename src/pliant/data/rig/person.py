@@ -198,7 +198,7 @@ def render_person(
         surface.lay(arms * smooth(z, 14, 4), (0.03, 0.03, 0.035), 0.1)
     soft_skin = 1.0
     if mask is not None:
-        soft_skin = paint_mask(mask, surface, shape, x, y, z)
+        soft_skin = paint_mask(mask, surface, shape, x, y, z, layers[..., 0])
     lit = cast.shadow(table, p, n, lamp)
     n_cam = cast.turn(pose.rotation, n)
     radiance = shade(

@@ -49,7 +49,7 @@ def draw_screen(
     cue = min(cue, 1.3)
     kelvin = 6500 + 2600 * cue * rng.uniform(-0.3, 1)
     return Screen(
-        pitch=float(px_mm * rng.uniform(0.85, 1.2 + 1.5 * cue)),
+        pitch=float(px_mm * rng.uniform(1.0, 1.3 + 1.4 * cue)),
         grid=float(np.clip(1.2 * cue * rng.uniform(0.5, 1), 0, 0.95)),
         gamma=float(1 + 0.45 * cue * rng.uniform(0.1, 1)),
         black=float(0.004 + 0.06 * cue * rng.uniform(0.3, 1)),
@@ -75,7 +75,7 @@ def stripes(meeting: Meeting, screen: Screen, ray_mm: float) -> Array:
     rows = np.ones_like(turns_b)
     out = np.empty((*rows.shape, 3), np.float32)
     width = ray_mm / screen.pitch
-    gap = 0.5 * screen.grid * np.sinc(width)
+    gap = 0.9 * screen.grid * np.sinc(width)
     rows += np.float32(gap) * np.cos(np.float32(2 * np.pi) * turns_b)
     for k in range(3):
         line = np.ones_like(rows)
