@@ -1,24 +1,27 @@
-"""From a photo and a face box to the network's input: the preprocessing contract.
+"""Cut the network's square input out of an image: one function for training, evaluation, devices.
 
-Training, evaluation and every device cut faces with this one function.
+Coordinates: pixel edges, so an image of width W covers [0, W] and the centre of its first pixel
+lies at 0.5. Box: (x, y, width, height) in pixels; it may reach over the image's edge.
 
-Shapes: H, W = height and width in pixels, S = input side in pixels.
+Sampling: every output pixel is the mean of k x k bilinear samples on an even grid, k = the smallest
+whole number that puts them at most one source pixel apart (k = 1 when enlarging). That is
+antialiased at any reduction and simple enough to repeat in another language. Samples and means are
+rounded to whole grey levels, so a result lies within one level of the exact value.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-
-from pliant.errors import UserError
+from numpy.typing import NDArray
 
 Border = Literal["reflect101", "replicate", "black"]
 Box = tuple[float, float, float, float]
-"""x, y of the upper left corner, width, height; pixels, not rounded."""
 
-BORDERS = {
+_BORDERS = {
     "reflect101": cv2.BORDER_REFLECT_101,
     "replicate": cv2.BORDER_REPLICATE,
     "black": cv2.BORDER_CONSTANT,
@@ -27,98 +30,125 @@ BORDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a network expects of its input; stored with its weights."""
+    """How an image becomes the network's input; stored with every model."""
 
     size: int = 96
-    """Side of the square input, pixels, >= 16."""
+    """Side of the square input in pixels, 16 to 1024."""
     crop_scale: float = 1.5
-    """Side of the square cut from the photo, in units of the larger side of the face box, > 0."""
+    """Side of the cut-out, in multiples of the face box's longer side, 0.5 to 8; without a box the
+    largest centred square is cut."""
     border: Border = "reflect101"
-    """What stands where the square leaves the photo: reflect101, replicate or black."""
+    """What stands for pixels outside the image: its reflection, its edge, or black."""
     colour: Literal["rgb"] = "rgb"
     """Order of the channels."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Subtracted from x / 255."""
+    """Subtracted from each channel, which runs from 0 to 1."""
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Then divided by; 0.5 and 0.5 equal x / 127.5 - 1."""
+    """Divides each channel afterwards, > 0; 0.5 and 0.5 give x / 127.5 - 1."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise UserError(f"size must be >= 16 pixels, got {self.size}")
-        if not self.crop_scale > 0:
-            raise UserError(f"crop_scale must be > 0, got {self.crop_scale}")
-        if self.border not in BORDERS:
-            raise UserError(f'unknown border "{self.border}"; allowed: {", ".join(BORDERS)}')
+        if not 16 <= self.size <= 1024:
+            raise ValueError(f"Preprocessing.size must lie in [16, 1024] px, got {self.size}")
+        if not 0.5 <= self.crop_scale <= 8:
+            raise ValueError(
+                f"Preprocessing.crop_scale must lie in [0.5, 8], got {self.crop_scale}"
+            )
+        if self.border not in get_args(Border):
+            raise ValueError(
+                f"Preprocessing.border must be {', '.join(get_args(Border))}, got {self.border!r}"
+            )
+        if self.colour != "rgb":
+            raise ValueError(f"Preprocessing.colour must be rgb, got {self.colour!r}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(math.isfinite(v) for v in values):
+                raise ValueError(f"Preprocessing.{name} needs three numbers, got {values}")
         if min(self.std) <= 0:
-            raise UserError(f"std must be > 0, got {self.std}")
+            raise ValueError(f"Preprocessing.std must be > 0, got {self.std}")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """Plain numbers, texts and lists."""
+        record = asdict(self)
+        return record | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Preprocessing":
-        """The settings that `to_json` wrote.
+        """The reverse of `to_json`; what is left out takes its default.
 
         Raises:
-            UserError: if the record lacks a field or has an unknown one.
+            ValueError: on unknown names or values out of range.
         """
-        try:
-            mean, std = tuple(record["mean"]), tuple(record["std"])
-            return cls(**{**record, "mean": mean, "std": std})
-        except (KeyError, TypeError) as problem:
-            raise UserError(f"this is no preprocessing record: {problem}") from problem
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(record) - known):
+            raise ValueError(f"Preprocessing does not know {', '.join(unknown)}")
+        values = dict(record)
+        for name in ("mean", "std"):
+            if name in values:
+                values[name] = tuple(values[name])
+        return cls(**values)
 
 
 def crop_square(
-    image: np.ndarray, box: Box | None, *, scale: float, size: int, border: Border = "reflect101"
-) -> np.ndarray:
-    """The square around a face box, resampled once; uint8 (size, size, 3).
-
-    Its side is `scale` times the larger side of the box, its centre the box's. Shrinking averages
-    (a Gaussian of the width that the ratio asks for), enlarging interpolates linearly.
+    image: NDArray[np.uint8],
+    box: Sequence[float] | None,
+    *,
+    scale: float,
+    size: int,
+    border: str = "reflect101",
+) -> NDArray[np.uint8]:
+    """A square around the box, uint8 (size, size, 3).
 
     Args:
         image: uint8 (H, W, 3).
-        box: None takes the centre square of the whole image, and `scale` is not used.
-        scale: In units of the larger side of the box, > 0.
-        size: Side of the result, pixels.
-        border: See `Preprocessing.border`.
+        box: (x, y, width, height) in pixels; None: the largest centred square of the whole image.
+        scale: Side of the square in multiples of the box's longer side; without a box ignored.
+        size: Side of the result in pixels.
+        border: `reflect101`, `replicate` or `black`, for what lies outside the image.
 
     Raises:
-        ValueError: if the box has no area.
+        ValueError: on a box without area, or another border.
     """
-    height, width = image.shape[:2]
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"crop_square needs uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    if border not in _BORDERS:
+        raise ValueError(f"unknown border {border!r}; allowed: {', '.join(_BORDERS)}")
+    left, top, side = _square(image.shape[:2], box, scale)
+    num_samples = max(1, math.ceil(side / size - 1e-6))  # k, along each axis
+    grid = size * num_samples
+    step = side / grid  # source pixels from one sample to the next, <= 1 when shrinking
+    first = 0.5 * step - 0.5  # the first sample's place, in indices of source pixels
+    matrix = np.array([[step, 0.0, left + first], [0.0, step, top + first]])
+    samples = cv2.warpAffine(
+        image,
+        matrix,
+        (grid, grid),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=_BORDERS[border],
+    )
+    if num_samples > 1:
+        samples = cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA)
+    return samples.astype(np.uint8, copy=False)
+
+
+def to_input(crop: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """(x / 255 - mean) / std of a crop, float32 (3, size, size)."""
+    mean = np.asarray(preprocessing.mean, np.float32)
+    std = np.asarray(preprocessing.std, np.float32)
+    values = (crop.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _square(
+    shape: Sequence[int], box: Sequence[float] | None, scale: float
+) -> tuple[float, float, float]:
+    """(left, top, side) of the cut-out in pixels."""
+    height, width = shape
     if box is None:
         side = float(min(height, width))
-        centre_x, centre_y = width / 2, height / 2
-    else:
-        x, y, box_width, box_height = box
-        if not (box_width > 0 and box_height > 0):
-            raise ValueError(f"crop_square needs a box with an area, got {box}")
-        side = scale * max(box_width, box_height)
-        centre_x, centre_y = x + box_width / 2, y + box_height / 2
-    ratio = size / side
-    mode = BORDERS[border]
-    if ratio < 1:
-        # Pixels are squares of width 1: the blur makes up the difference to squares of 1 / ratio.
-        sigma = 0.5 * np.sqrt(1 / ratio**2 - 1)
-        margin = side / 2 + 3 * sigma + 2
-        left, top = (max(0, int(c - margin)) for c in (centre_x, centre_y))
-        right, bottom = (int(c + margin) + 1 for c in (centre_x, centre_y))
-        image = image[top:bottom, left:right]
-        if not image.size:
-            return np.zeros((size, size, 3), np.uint8)
-        centre_x, centre_y = centre_x - left, centre_y - top
-        if sigma > 0.05:
-            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=mode)
-    # Pixel centres lie at half-integers: output u + 0.5 = ratio * (x + 0.5 - centre) + size / 2.
-    offset = [ratio * (0.5 - c) + size / 2 - 0.5 for c in (centre_x, centre_y)]
-    matrix = np.array([[ratio, 0, offset[0]], [0, ratio, offset[1]]])
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=mode)
-
-
-def to_input(crop: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """uint8 (S, S, 3) to the network's float32 (3, S, S)."""
-    mean = np.array(preprocessing.mean, np.float32)
-    std = np.array(preprocessing.std, np.float32)
-    return np.ascontiguousarray(((crop.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1))
+        return (width - side) / 2, (height - side) / 2, side
+    x, y, box_width, box_height = (float(value) for value in box)
+    if not (math.isfinite(x) and math.isfinite(y) and 0 < box_width < 1e6 and 0 < box_height < 1e6):
+        raise ValueError(f"crop_square needs a box (x, y, width > 0, height > 0), got {tuple(box)}")
+    side = scale * max(box_width, box_height)
+    if not 0 < side < 1e6:
+        raise ValueError(f"crop_square needs a scale > 0, got {scale}")
+    return x + box_width / 2 - side / 2, y + box_height / 2 - side / 2, side

@@ -2,31 +2,36 @@
 
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Writes to a temporary name beside `path`, then renames; a crash leaves the old file.
+def write_atomic(path: Path | str, data: bytes | str) -> None:
+    """Write under a temporary name in the same folder, then rename; text is stored as UTF-8.
 
-    Args:
-        path: Its folder must exist.
-        data: Text is written as UTF-8.
+    A reader sees the old file or the new one, never a part of it. On any error, Ctrl-C included,
+    the temporary file is gone and an older file is untouched.
+
+    Raises:
+        OSError: if the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    draft = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(draft, "xb") as file:
             file.write(content)
-        Path(name).chmod(0o644)  # mkstemp's own is 0600
-        Path(name).replace(path)
+        draft.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 
-def sha256_file(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with Path(path).open("rb") as file:
+def sha256_file(path: Path | str) -> str:
+    """64 hexadecimal digits; the file is read in pieces, so its size does not matter.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
