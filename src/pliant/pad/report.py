@@ -1,0 +1,201 @@
+"""report.html: what an evaluation found, as one page that opens offline.
+
+Everything is inside the file: no script, no link, no font. A content security policy in its head
+refuses all else, and every text that comes from data is escaped (pliant.pad.markup).
+"""
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from pliant.pad import appendix, markup, sections
+from pliant.pad.markup import text
+from pliant.pad.sections import Record, Section, is_classification, tiers_of
+from pliant.pad.svg import stylesheet
+from pliant.runtime.files import write_atomic
+
+STATEMENT = "self-assessment, not a certification"
+SECTIONS = (
+    sections.tiers,
+    sections.cost,
+    sections.species,
+    sections.det,
+    sections.histograms,
+    sections.agreement,
+    appendix.contact_sheet,
+    appendix.training,
+    appendix.records,
+)
+"""In reading order; one whose blocks are missing is left out."""
+DISAGREE = 0.05
+"""Share of different decisions from which the head of the page mentions them."""
+
+
+def write_report(evaluation: dict[str, Any], folder: Path) -> Path:
+    """Writes report.html into the folder; returns its path.
+
+    Args:
+        evaluation: The contents of evaluation.json; blocks may be None or missing.
+        folder: An existing folder.
+    """
+    path = Path(folder) / "report.html"
+    write_atomic(path, render(evaluation))
+    return path
+
+
+def render(evaluation: Record) -> str:
+    """The page as text."""
+    shown = [section for make in SECTIONS if (section := make(evaluation))]
+    synthetic = bool((evaluation.get("data") or {}).get("synthetic"))
+    files = resources.files("pliant.pad")
+    template = Template((files / "report.html").read_text(encoding="utf-8"))
+    style = (files / "report.css").read_text(encoding="utf-8")
+    model = str((evaluation.get("model") or {}).get("name") or "model")
+    return template.substitute(
+        title=text(f"{model}: pliant evaluation report"),
+        style=f"{stylesheet(':root')}\n{style}",
+        badge='<span class="badge">Synthetic data</span>' if synthetic else "",
+        head=f"<h1>{headline(evaluation)}</h1>{_facts(evaluation)}{_about(evaluation)}",
+        nav="<ul>"
+        + "".join(f'<li><a href="#{s.anchor}">{s.title}</a></li>' for s in shown)
+        + "</ul>",
+        sections="\n".join(_section(section, synthetic=synthetic) for section in shown),
+        statement=text(_capital(str(evaluation.get("statement") or STATEMENT))),
+        foot=f"Made by pliant {text(evaluation.get('pliant') or '')} on "
+        f"{text(str(evaluation.get('created') or 'an unknown day')[:10])}. Words and rates follow "
+        "ISO/IEC 30107-3; nobody but the maker of this report has checked them.",
+    )
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _section(section: Section, *, synthetic: bool) -> str:
+    tag = ' <span class="tag">synthetic data</span>' if synthetic and section.from_data else ""
+    lead = f'<p class="lead">{section.lead}</p>' if section.lead else ""
+    return (
+        f'<section id="{section.anchor}" aria-labelledby="{section.anchor}-title">'
+        f'<h2 id="{section.anchor}-title">{section.title}{tag}</h2>{lead}{section.body}</section>'
+    )
+
+
+def headline(evaluation: Record) -> str:
+    """The verdict as one or two sentences: the cheapest tier, then the one with fewest errors."""
+    rows = tiers_of(evaluation)
+    if not rows:
+        return "No tier was evaluated."
+    first = min(rows, key=lambda row: markup.number(row.get("macs")) or 0.0)
+    if is_classification(evaluation):
+        best = max(rows, key=lambda row: _rate(row, "accuracy") or 0.0)
+        said = f"names {_strong(_rate(first, 'accuracy'))} of images rightly"
+        then = _strong(_rate(best, "accuracy"))
+    elif _rate(first, "apcer_ap") is None or _rate(first, "bpcer") is None:
+        auc = markup.decimal((first["metrics"].get("auc") or {}).get("value"))
+        return (
+            f"Tier {_name(first)} ranks bona fide above attack with AUC <b>{auc}</b>; it has no "
+            "threshold, so it accepts and rejects nothing yet."
+        )
+    else:
+        judged = [row for row in rows if _rate(row, "acer") is not None] or [first]
+        best = min(judged, key=lambda row: (_rate(row, "acer") or 0.0, row is not first))
+        worst = first["metrics"]["apcer_ap"].get("species")
+        of_worst = f" of its worst species ({text(worst)})" if worst else ""
+        said = (
+            f"accepts {_strong(_rate(first, 'apcer_ap'))} of attacks{of_worst} and rejects "
+            f"{_strong(_rate(first, 'bpcer'))} of bona fide presentations"
+        )
+        then = f"{_strong(_rate(best, 'apcer_ap'))} and {_strong(_rate(best, 'bpcer'))}"
+    sentence = f"Tier {_name(first)} {said}{_in_time(first)}."
+    if len(rows) > 1 and best is not first:
+        sentence += f' <span class="then">Tier {_name(best)}: {then}{_in_time(best)}.</span>'
+    elif len(rows) > 1:
+        sentence += ' <span class="then">No tier errs less.</span>'
+    return sentence
+
+
+def _name(row: Record) -> str:
+    return f"<b>{text(row.get('tier'))}</b>"
+
+
+def _strong(rate: float | None) -> str:
+    return f"<b>{markup.percent(rate)}</b>"
+
+
+def _in_time(row: Record) -> str:
+    record = row.get("latency_ms")
+    median = markup.number(record.get("median") if isinstance(record, Mapping) else record)
+    return "" if median is None else f", in {markup.milliseconds(median)}"
+
+
+def _rate(row: Record, key: str) -> float | None:
+    record = row["metrics"].get(key)
+    record = record if isinstance(record, Mapping) else {"value": record}
+    return markup.number(record.get("rate", record.get("value")))
+
+
+def _facts(evaluation: Record) -> str:
+    """What a careful reader would ask next, warnings first."""
+    rows, data = tiers_of(evaluation), evaluation.get("data") or {}
+    warnings, facts = [], []
+    if data.get("synthetic"):
+        warnings.append("These data are rendered: the numbers say nothing about real people.")
+    if data.get("role") == "dev":
+        warnings.append("Judged on the dev split that thresholds were fitted on: optimistic.")
+    notes = [note for row in rows for note in row["metrics"].get("notes") or []]
+    warnings += [text(note) for note in dict.fromkeys(notes)]
+    baseline = evaluation.get("baseline") or {}
+    metrics = baseline.get("metrics") or {}
+    trivial = _rate({"metrics": metrics}, "auc")
+    if trivial is not None:
+        beaten = [row for row in rows if (_rate(row, "auc") or 1.0) <= trivial]
+        said = f"A {text(baseline.get('name') or 'trivial baseline')} alone reaches AUC "
+        said += f"{markup.decimal(trivial)}"
+        if beaten:
+            names = ", ".join(text(row.get("tier")) for row in beaten)
+            warnings.append(f"{said}, no worse than {names}: the data may give itself away.")
+        else:
+            facts.append(f"{said}; the tiers must be judged against that.")
+    entries = [e for e in evaluation.get("agreement") or [] if markup.number(e.get("rate"))]
+    if entries:
+        most = max(entries, key=lambda e: e["rate"])
+        said = f"{text(most['a'])} and {text(most['b'])} decide differently about "
+        said += f"{markup.percent(most['rate'])} of presentations."
+        (warnings if most["rate"] >= DISAGREE else facts).append(f"Tiers {said}")
+    if data.get("split_note"):
+        warnings.append(text(data["split_note"]))
+    facts.append(f"A {text(evaluation.get('statement') or STATEMENT)}.")
+    items = [f'<li class="warn">{item}</li>' for item in warnings]
+    items += [f"<li>{item}</li>" for item in facts]
+    return f'<ul class="facts">{"".join(items)}</ul>'
+
+
+def _about(evaluation: Record) -> str:
+    """Data, presentations, model and day, in one row."""
+    data, model = evaluation.get("data") or {}, evaluation.get("model") or {}
+    counts = data.get("counts") or {}
+    entries = []
+    if data.get("name"):
+        role = {"test": "test split", "dev": "dev split", "all": "all of it"}
+        entries.append(("Data", data["name"], role.get(str(data.get("role")), data.get("role"))))
+    if counts:
+        shown = [f"{value} {key.replace('_', ' ')}" for key, value in counts.items()]
+        entries.append(("Judged", ", ".join(shown), data.get("subject_overlap")))
+    if model.get("name"):
+        size = f"{model['input_px']} px" if model.get("input_px") else None
+        start = f"start: {model['start']}" if model.get("start") else None
+        entries.append(("Model", model["name"], ", ".join(p for p in (size, start) if p)))
+    if evaluation.get("created"):
+        when = str(evaluation["created"])[:16].replace("T", " ")
+        entries.append(("Evaluated", when, f"pliant {evaluation.get('pliant') or ''}"))
+    skipped = len(data.get("skipped") or [])
+    if skipped:
+        entries.append(("Skipped", f"{skipped} file{'s' * (skipped > 1)}", "listed at the end"))
+    items = "".join(
+        f"<div><dt>{text(term)}</dt><dd>{text(value)}"
+        f"{f'<small>{text(small)}</small>' if small else ''}</dd></div>"
+        for term, value, small in entries
+    )
+    return f'<dl class="about">{items}</dl>' if items else ""
