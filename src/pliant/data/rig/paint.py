@@ -7,8 +7,8 @@ rays, so that lids and lips stay crisp at any size. `soft` is the width of an ed
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pliant.data.rig.cast import around
 from pliant.data.rig.head import HeadShape, Identity, bump, smooth
 from pliant.data.rig.settings import Array
 
@@ -87,14 +87,6 @@ def paint_head(
     surface.gloss += edge * (0.14 - surface.gloss)
     np.clip(surface.colour, 0.004, 0.95, out=surface.colour)
     return surface
-
-
-def around(where: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The rows and columns that hold all true pixels."""
-    rows, cols = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def bare_skin(

@@ -180,10 +180,16 @@ def render_person(
     view: Planes = (d[0][rows, cols], d[1][rows, cols], d[2][rows, cols])
     back = pose.rotation.T
     origin = back @ -np.asarray(pose.centre)
-    ray = cast.turn(back, view)
-    t = cast.cast_head(table, origin, ray)
+    t = cast.cast_head(table, origin, cast.turn(back, view))
     hit = t < FAR
-    t = np.where(hit, t, np.float32(pose.centre[2]))
+    assert hit.any(), "the head stands outside the frame"
+    w = cast.around(hit)
+    rows, cols = (
+        slice(a.start + b.start, a.start + b.stop) for a, b in zip((rows, cols), w, strict=True)
+    )
+    view = (view[0][w], view[1][w], view[2][w])
+    hit, ray = hit[w], cast.turn(back, view)
+    t = np.where(hit, t[w], np.float32(pose.centre[2]))
     o = origin.astype(np.float32)
     p: Planes = (o[0] + t * ray[0], o[1] + t * ray[1], o[2] + t * ray[2])
     found, rad = cast.look_up(table, p)
