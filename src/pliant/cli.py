@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except UserError as error:
         return _say(str(error), 2)
-    except KeyboardInterrupt:
-        return _say("stopped by Ctrl-C", 130)
+    except KeyboardInterrupt as stop:
+        return _say(str(stop) or "stopped by Ctrl-C", 130)
     except SystemExit as stop:
         # Lightning turns Ctrl-C into exit(1) while it handles the KeyboardInterrupt.
         if isinstance(stop.__context__, KeyboardInterrupt):
