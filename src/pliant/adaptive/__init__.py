@@ -1,4 +1,7 @@
-"""Networks whose blocks hold several branches: choose, after training, which of them run."""
+"""Networks whose blocks hold several branches: choose, after training, which of them run.
+
+`cost` and `choose` are functions in the modules of their names, and are imported from there.
+"""
 
 import importlib
 
@@ -14,8 +17,6 @@ _WHERE = {
     "StaleCalibrationWarning": "statistics",
     "Tier": "network",
     "calibrate": "calibration",
-    "choose": "choose",
-    "cost": "cost",
     "cost_tables": "cost",
     "count_macs": "cost",
     "latency_table": "cost",
