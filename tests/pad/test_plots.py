@@ -111,6 +111,14 @@ def test_quality_figure_by_hand():
     assert "millions" in figure_quality_against_cost([POINTS[0] | {"latency_ms": None}]).description
 
 
+def test_a_far_baseline_is_named_and_a_near_one_drawn():
+    near, far = (figure_quality_against_cost(POINTS, baseline=level) for level in (0.85, 0.2))
+    assert "baseline 0.85" in words_of(near.inline())
+    assert near.figure.axes[0].get_ylim()[0] < 0.85
+    assert "baseline 0.2, below this plot" in words_of(far.inline())
+    assert far.figure.axes[0].get_ylim()[0] > 0.8
+
+
 def test_quality_figure_without_points():
     assert "no tier has both numbers" in figure_quality_against_cost([]).description
     assert figure_quality_against_cost([]).inline()
@@ -192,7 +200,7 @@ def test_histogram_without_threshold_or_counts():
 def test_training_names_its_lines():
     plot = figure_training(CURVE)
     shown = words_of(plot.inline())
-    for word in ("training loss", "dev auc", "low", "high", "epoch"):
+    for word in ("training loss", "dev AUC", "low", "high", "epoch"):
         assert word in shown
     assert plot.description == "At the end: loss 0.2, dev_auc_low 0.9, dev_auc_high 0.95."
     assert figure_training([{"epoch": 0, "loss": 1.0}]).inline()

@@ -22,6 +22,13 @@ def rate(errors: int, n: int) -> dict:
     return {"errors": errors, "n": n, "rate": share} | ends
 
 
+def clustered(errors: int, n: int) -> dict:
+    """A rate that has an interval over resampled subjects too."""
+    ends = rate(errors, n)
+    middle, half = ends["rate"], 0.8 * (ends["high"] - ends["low"])
+    return ends | {"cluster_low": max(middle - half, 0.0), "cluster_high": middle + half}
+
+
 def value(x: float, wide: float = 0.02) -> dict:
     return {"value": x, "low": max(x - wide, 0.0), "high": min(x + wide, 1.0)}
 
@@ -33,9 +40,9 @@ def fabricated_tier(name: str, letters: str, strength: float, rng: np.random.Gen
     logit |= {kind: rng.normal(-strength * weak[kind], 1.6, 200) for kind in SPECIES}
     score = {kind: 1 / (1 + np.exp(-x)) for kind, x in logit.items()}
     threshold = 0.46
-    apcer = {kind: rate(int((score[kind] >= threshold).sum()), 200) for kind in SPECIES}
+    apcer = {kind: clustered(int((score[kind] >= threshold).sum()), 200) for kind in SPECIES}
     worst = max(SPECIES, key=lambda kind: apcer[kind]["rate"])
-    bpcer = rate(int((score["bona_fide"] < threshold).sum()), 400)
+    bpcer = clustered(int((score["bona_fide"] < threshold).sum()), 400)
     edges = np.linspace(0, 1, 41)
     grid = np.unique(np.concatenate([[0, 1.0001], *score.values()]))[::8]
     det = {
@@ -148,8 +155,9 @@ def fabricated(*tiers_wanted: str) -> dict:
             "role": "test",
             "counts": {"bona_fide": 400, "attack": 800, "subjects": 12},
             "species": dict.fromkeys(SPECIES, 200),
-            "subject_overlap": "no subject is in two splits",
+            "subject_overlap": "none: no name of the 12 subjects occurs in training",
             "split_note": "",
+            "num_skipped": 1,
             "skipped": [{"path": "live/07/000031.jpg", "reason": "truncated"}],
         },
         "tiers": tiers,
@@ -181,6 +189,8 @@ def fabricated(*tiers_wanted: str) -> dict:
                 {
                     "epoch": epoch,
                     "loss": 0.12 + 0.6 * 0.75**epoch,
+                    "dev_seconds": 1.5,
+                    "dev_mean": 0.9,
                     **{
                         f"dev_auc_{n}": 0.99
                         - 0.01 * (3 - i)
@@ -209,8 +219,9 @@ def fabricated_classes() -> dict:
         tier["metrics"] = {"accuracy": rate(right, 1000), "nll": 0.41, "ece": 0.032}
         tier["threshold"] = tier["det"] = tier["histogram"] = None
     gone = dict.fromkeys(("agreement", "baseline", "pareto", "sheet"))
-    data = whole["data"] | {"synthetic": False, "name": "flowers", "counts": {"images": 1000}}
-    return whole | gone | {"data": data}
+    counts = {"images": 1000, "bona_fide": 0, "attack": 0, "subjects": 0}
+    data = whole["data"] | {"synthetic": False, "name": "flowers", "counts": counts, "species": {}}
+    return whole | gone | {"data": data, "task": "classify"}
 
 
 class Outline(html.parser.HTMLParser):
@@ -342,6 +353,20 @@ def test_a_baseline_as_good_as_a_tier_is_a_warning(undrawn):
     assert "the data may give itself away" in page
 
 
+def test_an_overlap_with_training_is_a_warning(undrawn):
+    evaluation = fabricated("low")
+    evaluation["data"]["subject_overlap"] = "warning: 2 of 9 subjects (a, b) are in training"
+    page = render(evaluation)
+    assert '<li class="warn">Overlap with training: 2 of 9 subjects (a, b)' in page
+
+
+def test_long_and_deep_settings_stay_short():
+    record = {"train": {"subjects": [str(i) for i in range(40)], "network": {"width": 1.0}}}
+    shown = re.sub(r"<[^>]+>", " ", markup.pairs(record))
+    assert "10, 11 … (40 in all)" in shown
+    assert "width 1" in shown
+
+
 def test_no_threshold_is_said():
     evaluation = fabricated()
     for tier in evaluation["tiers"]:
@@ -372,15 +397,13 @@ def test_any_block_may_lack(block, gone, undrawn):
 
 
 def test_any_key_of_a_tier_may_lack(undrawn):
-    for key in fabricated("low")["tiers"][0]:
-        evaluation = fabricated("low", "max") | {"pareto": None, "sheet": None, "training": None}
-        for tier in evaluation["tiers"]:
-            tier[key] = None
-        check_sound(render(evaluation))
-    for key in fabricated("low")["tiers"][0]["metrics"]:
-        evaluation = fabricated("low", "max") | {"sheet": None, "training": None}
-        del evaluation["tiers"][0]["metrics"][key]
-        check_sound(render(evaluation))
+    whole = fabricated("low") | {"pareto": None, "sheet": None, "training": None}
+    (tier,) = whole["tiers"]
+    for key in tier:
+        check_sound(render(whole | {"tiers": [tier | {key: None}]}))
+    for key in tier["metrics"]:
+        metrics = {name: value for name, value in tier["metrics"].items() if name != key}
+        check_sound(render(whole | {"tiers": [tier | {"metrics": metrics, "det": None}]}))
 
 
 def test_an_empty_evaluation_is_still_a_page():

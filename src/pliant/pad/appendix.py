@@ -79,7 +79,7 @@ def training(evaluation: Record) -> Section | None:
     return Section(
         anchor="training",
         title="Training",
-        lead=f"Loss on training data, quality of every tier on dev subjects.{took}",
+        lead=f"Loss on the training split, quality of every tier on the dev split.{took}",
         body=markup.figure(plot.inline(), caption, "wide"),
     )
 
@@ -113,10 +113,11 @@ def records(evaluation: Record) -> Section:
     listed = ""
     if skipped:
         rows = [[f"<code>{text(s.get('path'))}</code>", text(s.get("reason"))] for s in skipped]
-        more = len(rows) - MOST_SKIPPED
-        note = f'<p class="key">and {more} more, in evaluation.json</p>' if more > 0 else ""
+        num = max(len(rows), int(markup.number(data.get("num_skipped")) or 0))
+        more = num - min(len(rows), MOST_SKIPPED)
+        note = f'<p class="key">and {more} more</p>' if more > 0 else ""
         table = markup.table("Skipped files", ["File", "Reason"], rows[:MOST_SKIPPED])
-        title = f"{len(rows)} skipped file{'s' * (len(rows) > 1)}"
+        title = f"{num} skipped file{'s' * (num > 1)}"
         listed = f"<details><summary>{title}</summary>{table}{note}</details>"
     asked = f'<h3>Not tested</h3><ul class="limits">{limits}</ul>' if limits else ""
     return Section(

@@ -12,6 +12,8 @@ from pliant.pad.svg import plain
 
 NONE = '<span class="none" title="not measured">–</span>'
 THIN = "\u202f"
+MOST_ITEMS = 12
+"""Of a list in a record; the rest is counted."""
 
 
 def text(value: object) -> str:
@@ -103,21 +105,34 @@ def measured(record: object, *, scale: float = 1.0, note: str = "", as_percent: 
     under = f'<small class="note">{text(note)}</small>' if note else ""
     return (
         f'<span class="figure">{shown}</span>{interval(record, as_percent=as_percent)}'
-        f"{whisker(value, record.get('low'), record.get('high'), scale=scale)}{under}"
+        f"{whisker(value, record, scale=scale)}{under}"
     )
 
 
-def whisker(value: float, low: object, high: object, *, scale: float) -> str:
-    """An interval drawn on a rule from 0 to `scale`; decoration, the text says the same."""
-    first, last = number(low), number(high)
-    if first is None or last is None or scale <= 0 or value > scale:
+def whisker(value: float, record: Mapping[str, Any], *, scale: float) -> str:
+    """Intervals on a rule from 0 to `scale`: `low` to `high` thick, `cluster_...` thin.
+
+    Decoration for the first, which stands in the text too.
+    """
+    if scale <= 0 or value > scale:
         return ""
-    a, x, b = (76 * min(max(end / scale, 0.0), 1.0) + 2 for end in (first, value, last))
+    spans = []
+    for prefix, css in (("cluster_", "thin"), ("", "span")):
+        low, high = number(record.get(f"{prefix}low")), number(record.get(f"{prefix}high"))
+        if low is not None and high is not None:
+            a, b = (_along(end / scale) for end in (low, high))
+            spans.append(f'<path d="M{a:.1f} 4H{b:.1f}" class="{css}"/>')
+    if not spans:
+        return ""
     return (
         '<svg class="whisker" viewBox="0 0 80 8" width="80" height="8" aria-hidden="true">'
-        '<path d="M2 4H78" class="rail"/>'
-        f'<path d="M{a:.1f} 4H{b:.1f}" class="span"/><circle cx="{x:.1f}" cy="4" r="2.6"/></svg>'
+        f'<path d="M2 4H78" class="rail"/>{"".join(spans)}'
+        f'<circle cx="{_along(value / scale):.1f}" cy="4" r="2.6"/></svg>'
     )
+
+
+def _along(share: float) -> float:
+    return 76 * min(max(share, 0.0), 1.0) + 2
 
 
 def strip(letters: object) -> str:
@@ -155,27 +170,32 @@ def table(
     )
 
 
-def pairs(record: Mapping[str, Any]) -> str:
-    """A record, nested or not, as a description list."""
+def pairs(record: Mapping[str, Any], *, deep: bool = True) -> str:
+    """A record as a description list; one inside it is a list too, a deeper one a line of text."""
     rows = "".join(
-        f"<div><dt>{text(key.replace('_', ' ') if isinstance(key, str) else key)}</dt>"
-        f"<dd>{_value(value)}</dd></div>"
+        f"<div><dt>{text(str(key).replace('_', ' '))}</dt><dd>"
+        f"{pairs(value, deep=False) if deep and _is_record(value) else _value(value)}</dd></div>"
         for key, value in record.items()
     )
     return f"<dl>{rows}</dl>"
+
+
+def _is_record(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value)
 
 
 def _value(value: object) -> str:
     if value is None or value == "":
         return NONE
     if isinstance(value, Mapping):
-        return pairs(value) if value else NONE
+        return ", ".join(f"{text(key)} {_value(item)}" for key, item in value.items()) or NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(_value(item) for item in value) or NONE
+        more = f" … ({len(value)} in all)" if len(value) > MOST_ITEMS else ""
+        return (", ".join(_value(item) for item in value[:MOST_ITEMS]) or NONE) + more
     return text(value)
 
 

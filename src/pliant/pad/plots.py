@@ -30,6 +30,8 @@ COSTS = {
     "size_bytes": ("weights, MB", 1e-6),
 }
 
+NOT_QUALITY = ("dev_seconds", "dev_mean")
+
 
 def figure_quality_against_cost(
     points: Sequence[Mapping[str, Any]],
@@ -48,7 +50,8 @@ def figure_quality_against_cost(
             of the quality. A point that lacks its quality or cost is left out.
         cost: One of `COSTS`; None: latency where any point has one, else MACs.
         quality_name: Label of the upright axis.
-        baseline: Quality of the trivial baseline, drawn as a level.
+        baseline: Quality of the trivial baseline, drawn as a level, or named where it lies so
+            far below that the points would crowd together.
         tiers: Their order, which gives them their colours; None: by cost.
         name: Unique within a page.
 
@@ -71,15 +74,17 @@ def figure_quality_against_cost(
         axes = place(figure, left=56, right=20, top=26, bottom=46)
         right = 1.12 * max([x for x, _, _ in known], default=1.0)
         axes.set_xlim(0, right)
-        axes.set_ylim(*_quality_limits([point for _, _, point in known], baseline))
+        lowest, highest = _quality_limits([point for _, _, point in known], baseline)
+        axes.set_ylim(lowest, highest)
         axes.set_xlabel(label)
         axes.set_title(quality_name, loc="left", fontsize=11.5, color=LIGHT["muted"], x=-0.09)
         axes.grid(axis="x", visible=False)
         if baseline is not None:
             axes.axhline(baseline, color=LIGHT["muted"], linewidth=1.2, linestyle=(0, (2, 3)))
+            below = baseline < lowest
             axes.annotate(
-                "colour-histogram baseline",
-                (right, baseline),
+                f"baseline {baseline:.3g}" + (", below this plot" if below else ""),
+                (right, max(baseline, lowest)),
                 (-2, 4),
                 textcoords="offset points",
                 ha="right",
@@ -107,9 +112,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def figure_training(curve: Sequence[Mapping[str, Any]], *, name: str = "training") -> Plot:
-    """The loss above, every `dev_...` column below, over epochs."""
+    """The loss above, every tier's dev measure (columns `dev_<measure>_<tier>`) below, by epoch."""
     epochs = [row.get("epoch", index) for index, row in enumerate(curve)]
-    columns = list(dict.fromkeys(key for row in curve for key in row if key.startswith("dev_")))
+    keys = dict.fromkeys(key for row in curve for key in row if key.startswith("dev_"))
+    columns = [key for key in keys if key not in NOT_QUALITY]
     with house_style():
         figure = new_figure(500, 330 if columns else 190)
         top = place(figure, left=56, right=90, top=24, bottom=196 if columns else 46)
@@ -129,7 +135,7 @@ def figure_training(curve: Sequence[Mapping[str, Any]], *, name: str = "training
                 finite = [v for v in values if math.isfinite(v)]
                 if finite:
                     ends[column] = (finite[-1], colour, shorten(column[len(prefix) :], 14))
-            title = prefix.replace("_", " ").strip() or "dev"
+            title = prefix.replace("_", " ").replace("auc", "AUC").strip() or "dev"
             below.set_title(title, loc="left", fontsize=11.5, color=LIGHT["muted"])
             _end_labels(below, epochs[-1] if epochs else 0, ends)
             top.tick_params(labelbottom=False)
@@ -168,8 +174,9 @@ def _quality_limits(
 ) -> tuple[float, float]:
     keys = ("quality", "low", "high")
     values = [v for p in points for key in keys if (v := _number(p, key)) is not None]
-    values += [] if baseline is None else [baseline]
     low, high = min(values, default=0.0), max(values, default=1.0)
+    if baseline is not None and low - baseline <= high - low:
+        low, high = min(low, baseline), max(high, baseline)
     margin = max(0.12 * (high - low), 0.002)
     ceiling = high + margin
     return low - margin, min(ceiling, 1.0 + 0.35 * margin) if high <= 1 else ceiling
@@ -185,6 +192,11 @@ def _points(
             axes.plot(x, y, "o", ms=4.5, mfc="none", mec=LIGHT["muted"], mew=1)
     taken = [axes.transData.transform((x, y)) for x, y, _ in known]
     boxes = [(px - 5, py - 5, px + 5, py + 5) for px, py in taken]
+    for x, _, point in named:
+        first, last = _number(point, "low"), _number(point, "high")
+        if first is not None and last is not None:
+            (px, bottom), (_, top) = axes.transData.transform([(x, first), (x, last)])
+            boxes.append((px - 2, bottom, px + 2, top))
     left, low, right, high = axes.get_window_extent().extents
     named.sort(key=lambda item: item[0])
     order = list(dict.fromkeys([*order, *(str(point["tier"]) for _, _, point in named)]))

@@ -29,6 +29,8 @@ SECTIONS = (
     appendix.records,
 )
 """In reading order; one whose blocks are missing is left out."""
+WARNING = "warning: "
+"""How a subject overlap that should not be begins."""
 DISAGREE = 0.05
 """Share of different decisions from which the head of the page mentions them."""
 
@@ -142,10 +144,13 @@ def _facts(evaluation: Record) -> str:
     warnings, facts = [], []
     if data.get("synthetic"):
         warnings.append("These data are rendered: the numbers say nothing about real people.")
-    if data.get("role") == "dev":
+    if data.get("role") == "dev" and not data.get("split_note"):
         warnings.append("Judged on the dev split that thresholds were fitted on: optimistic.")
+    overlap = str(data.get("subject_overlap") or "")
+    if overlap.startswith(WARNING):
+        warnings.append(f"Overlap with training: {text(overlap[len(WARNING) :])}.")
     notes = [note for row in rows for note in row["metrics"].get("notes") or []]
-    warnings += [text(note) for note in dict.fromkeys(notes)]
+    warnings += [f"{text(_capital(str(note)))}." for note in dict.fromkeys(notes)]
     baseline = evaluation.get("baseline") or {}
     metrics = baseline.get("metrics") or {}
     trivial = _rate({"metrics": metrics}, "auc")
@@ -162,7 +167,8 @@ def _facts(evaluation: Record) -> str:
     if entries:
         most = max(entries, key=lambda e: e["rate"])
         said = f"{text(most['a'])} and {text(most['b'])} decide differently about "
-        said += f"{markup.percent(most['rate'])} of presentations."
+        what = "images" if is_classification(evaluation) else "presentations"
+        said += f"{markup.percent(most['rate'])} of {what}."
         (warnings if most["rate"] >= DISAGREE else facts).append(f"Tiers {said}")
     if data.get("split_note"):
         warnings.append(text(data["split_note"]))
@@ -181,8 +187,10 @@ def _about(evaluation: Record) -> str:
         role = {"test": "test split", "dev": "dev split", "all": "all of it"}
         entries.append(("Data", data["name"], role.get(str(data.get("role")), data.get("role"))))
     if counts:
-        shown = [f"{value} {key.replace('_', ' ')}" for key, value in counts.items()]
-        entries.append(("Judged", ", ".join(shown), data.get("subject_overlap")))
+        shown = [f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if value]
+        seen = str(data.get("subject_overlap") or "")
+        small = None if seen.startswith(WARNING) else seen.removeprefix("none: ")
+        entries.append(("Judged", ", ".join(shown), small))
     if model.get("name"):
         size = f"{model['input_px']} px" if model.get("input_px") else None
         start = f"start: {model['start']}" if model.get("start") else None
@@ -190,7 +198,7 @@ def _about(evaluation: Record) -> str:
     if evaluation.get("created"):
         when = str(evaluation["created"])[:16].replace("T", " ")
         entries.append(("Evaluated", when, f"pliant {evaluation.get('pliant') or ''}"))
-    skipped = len(data.get("skipped") or [])
+    skipped = int(markup.number(data.get("num_skipped")) or len(data.get("skipped") or []))
     if skipped:
         entries.append(("Skipped", f"{skipped} file{'s' * (skipped > 1)}", "listed at the end"))
     items = "".join(

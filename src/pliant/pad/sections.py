@@ -29,7 +29,8 @@ def tiers_of(evaluation: Record) -> list[dict[str, Any]]:
 
 def is_classification(evaluation: Record) -> bool:
     """Whether the model names classes, rather than telling attacks from bona fide presentations."""
-    return any("accuracy" in tier["metrics"] for tier in tiers_of(evaluation))
+    named = any("accuracy" in tier["metrics"] for tier in tiers_of(evaluation))
+    return named or evaluation.get("task") == "classify"
 
 
 def chip(name: object, index: int) -> str:
@@ -92,7 +93,8 @@ def tiers(evaluation: Record) -> Section | None:
     classes = is_classification(evaluation)
     if classes:
         header = ["Tier", "Accuracy", "NLL<small>nats</small>", "ECE"]
-        columns = [_column(judged, "accuracy"), _plain(judged, "nll"), _plain(judged, "ece")]
+        accuracy = [markup.measured(row["metrics"].get("accuracy"), scale=0) for row in judged]
+        columns = [accuracy, _plain(judged, "nll"), _plain(judged, "ece")]
         lead = "One trained network; each row is one way to run it."
     else:
         header = [
@@ -141,7 +143,10 @@ def _key(rows: Sequence[Record], classes: bool) -> str:
     parts = [
         f"{markup.strip('L')} light block, {markup.strip('H')} heavy block, "
         f"{markup.strip('B')} both together.",
-        f"Small figures and bars are intervals: {text(method)}.",
+        f"Small figures are intervals ({text(method)})."
+        if classes
+        else f"Small figures are intervals ({text(method)}); bars show them, thin ones those over "
+        "resampled subjects.",
     ]
     if clock.get("threads"):
         threads, runs = text(clock["threads"]), text(clock.get("runs", "?"))
@@ -159,18 +164,26 @@ def _key(rows: Sequence[Record], classes: bool) -> str:
 
 
 def quality_points(evaluation: Record) -> list[dict[str, Any]]:
-    """The Pareto block, or, where there is none, the tiers themselves."""
-    if evaluation.get("pareto"):
-        return [dict(point) for point in evaluation["pareto"]]
+    """The Pareto block, or, where there is none, the tiers; with the tiers' intervals."""
     key = "accuracy" if is_classification(evaluation) else "auc"
-    points = []
+    points: list[dict[str, Any]] = []
     for tier in tiers_of(evaluation):
         found = tier["metrics"].get(key)
         record = found if isinstance(found, Mapping) else {}
         quality = record.get("rate", record.get("value"))
         ends = {"low": record.get("low"), "high": record.get("high")}
         points.append(dict(tier) | ends | {"quality": quality})
-    return points
+    if not evaluation.get("pareto"):
+        return points
+    known = {
+        (point["tier"], point["quality"]): {"low": point["low"], "high": point["high"]}
+        for point in points
+        if point.get("tier") is not None
+    }
+    return [
+        known.get((point.get("tier"), point.get("quality")), {}) | dict(point)
+        for point in evaluation["pareto"]
+    ]
 
 
 def cost(evaluation: Record) -> Section | None:
@@ -179,8 +192,8 @@ def cost(evaluation: Record) -> Section | None:
     names = [str(tier.get("tier")) for tier in tiers_of(evaluation)]
     if not points:
         return None
-    level = None
-    if not evaluation.get("pareto"):
+    level, measured = None, any(point.get("high") is not None for point in points)
+    if measured:  # the points are of these very data, and so is the baseline
         found = ((evaluation.get("baseline") or {}).get("metrics") or {}).get("auc") or {}
         level = markup.number(found.get("value"))
     plot = plots.figure_quality_against_cost(
@@ -194,7 +207,7 @@ def cost(evaluation: Record) -> Section | None:
         "<b>Up and to the left is better.</b> The staircase is the Pareto front: the best quality "
         "that each budget buys."
         + (" Rings are configurations without a name." if rings else "")
-        + (" Upright lines are intervals." if any("high" in p for p in points) else "")
+        + (" Upright lines are intervals." if measured else "")
     )
     return Section(
         anchor="cost",
@@ -348,10 +361,11 @@ def agreement(evaluation: Record) -> Section | None:
             )
         rows.append([chip(a, index), *cells])
     header = ["", *(text(name) for name in names)]
+    what = "images" if is_classification(evaluation) else "presentations"
     return Section(
         anchor="agreement",
         title="Where tiers disagree",
-        lead="The share of presentations that two tiers decide differently. A fleet that runs "
-        "several tiers gives one person different answers this often.",
+        lead=f"The share of {what} that two tiers decide differently. A fleet that runs several "
+        "tiers gives different answers this often.",
         body=markup.table("Tier disagreement", header, rows, kind="matrix"),
     )
