@@ -1,51 +1,42 @@
-"""Face crops as a data set: decoded once, kept as bytes within a bound, skipped when unreadable.
+"""Samples as a data set of face crops, decoded once and kept in memory as far as allowed.
 
-Shapes: S = side of the crop in pixels.
+Shapes: N = samples, S = side of a crop in pixels.
 """
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypedDict, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pliant.data.manifest import Sample
+from pliant.data.manifest import Sample, Skipped
+from pliant.data.progress import map_threads, watched
 from pliant.errors import UserError
-from pliant.runtime.crop import Border, crop_square
+from pliant.runtime.crop import crop_square
 from pliant.runtime.images import BadImage, read_image
 
-T = TypeVar("T")
-MOST_SKIPPED = 0.05
+MAX_BAD_SHARE = 0.05
+"""A data set of which more cannot be read is broken, or not the one that was meant."""
 
 
-class Crop(TypedDict):
-    """One item of a CropDataset."""
+class CropDataset(Dataset[dict[str, torch.Tensor]]):
+    """Item k: dict(image: uint8 (3, S, S), target: int64, index: int64 = k).
 
-    image: UInt8[Tensor, "3 S S"]
-    target: int
-    index: int
-
-
-class CropDataset(Dataset[Crop]):
-    """The samples' crops, with `int(bona_fide)` or the class's number as target.
-
-    Crops stay in memory up to `cache_bytes`; each loading process keeps its own.
+    The target of an anti-spoofing sample is int(bona_fide); of others, the place of its label among
+    the classes. Pickling leaves the cached crops behind, so a worker process starts light.
 
     Args:
-        samples: What to cut.
-        size: Side of the crop, pixels.
-        crop_scale: See `Preprocessing.crop_scale`.
-        border: See `Preprocessing.border`.
-        cache_bytes: Most memory for kept crops.
-        classes: Class names in order; None takes the samples' own, sorted.
+        samples: Anti-spoofing samples, or labelled ones.
+        size: S.
+        crop_scale: Side of the cut-out in multiples of the face box's longer side.
+        border: See `crop_square`.
+        cache_bytes: Memory for decoded crops; what does not fit is decoded anew each time.
+        classes: Class names in the order of the targets; None: the samples' own labels, sorted.
+
+    Raises:
+        ValueError: if a label is missing from `classes`.
     """
 
     def __init__(
@@ -54,107 +45,113 @@ class CropDataset(Dataset[Crop]):
         *,
         size: int,
         crop_scale: float,
-        border: Border = "reflect101",
+        border: str = "reflect101",
         cache_bytes: int = 2 << 30,
         classes: Sequence[str] | None = None,
     ) -> None:
         self.samples = list(samples)
-        self.size = size
-        self.crop_scale = crop_scale
-        self.border: Border = border
-        names = classes or sorted({str(s.label) for s in self.samples if s.bona_fide is None})
-        place = {name: number for number, name in enumerate(names)}
-        self.targets = [
-            place[str(s.label)] if s.bona_fide is None else int(s.bona_fide) for s in self.samples
-        ]
-        self.room = cache_bytes // (3 * size * size)
-        self.kept: dict[int, np.ndarray] = {}
+        self.size, self.crop_scale, self.border = size, crop_scale, border
+        self.targets = targets_of(self.samples, classes)
+        self.num_cached = min(len(self.samples), cache_bytes // (3 * size * size))
+        self._cache: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Crop:
-        crop = self.kept.get(index)
-        if crop is None:
-            sample = self.samples[index]
-            try:
-                photo = read_image(sample.path)
-            except BadImage as problem:
-                raise UserError(f"{sample.path} became unreadable: {problem}") from problem
-            crop = crop_square(
-                photo, sample.box, scale=self.crop_scale, size=self.size, border=self.border
-            )
-            if len(self.kept) < self.room:
-                self.kept[index] = crop
-        image = torch.from_numpy(crop).permute(2, 0, 1)
-        return {"image": image, "target": self.targets[index], "index": index}
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        image = self._cache.get(index)
+        if image is None:
+            image = torch.from_numpy(self.crop(index).transpose(2, 0, 1).copy())
+            if index < self.num_cached:
+                self._cache[index] = image
+        return {
+            "image": image,
+            "target": torch.tensor(self.targets[index]),
+            "index": torch.tensor(index),
+        }
+
+    def crop(self, index: int) -> NDArray[np.uint8]:
+        """The crop straight from its file, uint8 (S, S, 3).
+
+        Raises:
+            UserError: if the file can no longer be read.
+        """
+        sample = self.samples[index]
+        try:
+            image = read_image(sample.path)
+        except BadImage as error:
+            raise UserError(f"{sample.path} cannot be used: {error}") from error
+        return crop_square(
+            image, sample.box, scale=self.crop_scale, size=self.size, border=self.border
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}}
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """An image that was left out, and why."""
-
-    path: Path
-    reason: str
+def targets_of(samples: Sequence[Sample], classes: Sequence[str] | None = None) -> list[int]:
+    """The class index of each sample; see `CropDataset`."""
+    if all(sample.bona_fide is not None for sample in samples) and classes is None:
+        return [int(bool(sample.bona_fide)) for sample in samples]
+    if classes is None:
+        classes = sorted({str(sample.label) for sample in samples})
+    place = {name: k for k, name in enumerate(classes)}
+    if unknown := sorted({str(s.label) for s in samples} - set(place)):
+        raise ValueError(f"labels {unknown[:5]} are not among the classes {list(classes)[:10]}")
+    return [place[str(sample.label)] for sample in samples]
 
 
 def load_or_skip(
-    samples: Sequence[Sample], *, most: float = MOST_SKIPPED
+    samples: Sequence[Sample], *, progress: bool = True, workers: int | None = None
 ) -> tuple[list[Sample], list[Skipped]]:
-    """Decodes every image once; the readable samples, and the skipped ones with their reasons.
+    """Decodes every image once; returns those that can be used, and the others with the reason.
+
+    Args:
+        samples: What is to be checked; their order is kept.
+        progress: Show a bar on stderr where that is a terminal.
+        workers: Threads; None for one per core.
 
     Raises:
-        UserError: if more than the share `most` cannot be read, naming the first three.
+        UserError: if more than 5 % cannot be used, or nothing is left.
     """
-    if not samples:
-        return [], []
-    kept: list[Sample] = []
-    skipped: list[Skipped] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = pool.map(_problem, (sample.path for sample in samples))
-        for sample, reason in zip(samples, watched(reasons, len(samples), "reading"), strict=True):
-            if reason is None:
-                kept.append(sample)
-            else:
-                skipped.append(Skipped(sample.path, reason))
-    refuse_too_many(skipped, len(samples), most=most)
+    reasons = watched(
+        map_threads(why_unusable, [sample.path for sample in samples], workers=workers),
+        len(samples),
+        "checking images",
+        progress=progress,
+    )
+    kept, skipped = [], []
+    for sample, reason in zip(samples, reasons, strict=True):
+        if reason is None:
+            kept.append(sample)
+        else:
+            skipped.append(Skipped(sample.path, reason))
+    refuse_too_many(skipped, len(samples))
     return kept, skipped
 
 
-def refuse_too_many(skipped: Sequence[Skipped], total: int, *, most: float = MOST_SKIPPED) -> None:
-    """Refuses to go on when too much of a data set was left out.
-
-    Raises:
-        UserError: if the share is above `most`, naming the first three images.
-    """
-    if len(skipped) > most * total:
-        first = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
-        raise UserError(
-            f"{len(skipped)} of {total} images cannot be used, more than {most:.0%}; "
-            f"repair or remove them, the first are: {first}"
-        )
-
-
-def watched(steps: Iterator[T], total: int, title: str) -> Iterator[T]:
-    """The same steps with a bar and the time left on stderr, silent where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(
-        track(
-            steps,
-            description=title,
-            total=total,
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            transient=True,
-        )
-    )
-
-
-def _problem(path: Path) -> str | None:
+def why_unusable(path: Any) -> str | None:
+    """The reason why an image cannot be read, or None where it can."""
     try:
         read_image(path)
-    except BadImage as problem:
-        return str(problem)
+    except BadImage as error:
+        return str(error)
     return None
+
+
+def refuse_too_many(skipped: Sequence[Skipped], total: int) -> None:
+    """Stops where unreadable images are no accident.
+
+    Raises:
+        UserError: if `skipped` is more than 5 % of `total`, or `total` is 0.
+    """
+    if not total:
+        raise UserError("there are no images to use")
+    if len(skipped) <= MAX_BAD_SHARE * total:
+        return
+    first = "; ".join(f"{skip.path}: {skip.reason}" for skip in skipped[:3])
+    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    raise UserError(
+        f"{len(skipped)} of {total} images cannot be used, more than 5 %; repair or remove them "
+        f"({first}{more})"
+    )

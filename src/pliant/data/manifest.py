@@ -1,191 +1,257 @@
-"""The manifest: a CSV that lists samples; any data set plugs in through it without code.
+"""The manifest: a CSV that lists samples, so that any data set plugs in without code.
 
-Columns: path and bona_fide (or label, for other tasks) are needed; subject, pai_species, session,
-split, clip, device, depth_path, ir_path, box_x, box_y, box_w, box_h and ten landmark coordinates
-are optional; further columns are ignored. Paths are relative to the CSV and must stay beneath it.
+Columns: path and bona_fide (or label, the class name, for other tasks); optional: pai_species,
+subject, session, split, clip, device, depth_path, ir_path, box_x box_y box_w box_h, and five
+landmarks as right_eye_x ... mouth_left_y, in pixels of the image, named from the person's own side.
+Other columns are ignored. A path is relative to the manifest's folder and may not leave it.
 """
 
 import csv
+import difflib
 import io
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
 from pliant.runtime.files import write_atomic
 
-SPLITS = ("train", "dev", "test")
 MAX_BYTES = 500_000_000
 MAX_ROWS = 5_000_000
-BOX = ("box_x", "box_y", "box_w", "box_h")
-LANDMARKS = tuple(
+
+BOX_COLUMNS = ("box_x", "box_y", "box_w", "box_h")
+LANDMARK_COLUMNS = tuple(
     f"{point}_{axis}"
     for point in ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
     for axis in "xy"
 )
-TEXTS = ("subject", "session", "clip", "device", "label")
+TEXT_COLUMNS = ("pai_species", "subject", "session", "clip", "device", "label")
 COLUMNS = (
-    *("path", "subject", "bona_fide", "pai_species", "session", "split", "clip", "device"),
-    *("label", "depth_path", "ir_path", *BOX, *LANDMARKS),
-)
-TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
+    "path", "bona_fide", "pai_species", "subject", "session", "split", "clip", "device", "label",
+    "depth_path", "ir_path", *BOX_COLUMNS, *LANDMARK_COLUMNS,
+)  # fmt: skip
+SPLITS = {"train": "train", "dev": "dev", "val": "dev", "test": "test"}
+"""Words for a split, and what each means here."""
+TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image and what is known of it."""
+    """One image with what is known of it."""
 
     path: Path
-    """Absolute."""
+    """The colour image, absolute."""
+    name: str = ""
+    """The path as the data set names it, with forward slashes: the same on every machine."""
     bona_fide: bool | None = None
-    """None for tasks other than anti-spoofing."""
+    """None for other tasks than anti-spoofing."""
     pai_species: str | None = None
-    """Kind of attack; None for bona fide, or where it is not known."""
+    """What the attack was made with; None when bona fide or not recorded."""
     subject: str | None = None
-    """Whose face; never on two sides of a split."""
+    """Who is, or is imitated, before the camera."""
     session: str | None = None
-    """Which recording session."""
+    """When it was taken."""
     split: str | None = None
-    """train, dev or test; None where the data does not say."""
+    """`train`, `dev` or `test`; None where the data set does not say."""
     clip: str | None = None
     """Frames of one presentation share it."""
     device: str | None = None
-    """The camera."""
+    """What it was taken with."""
     depth_path: Path | None = None
-    """Absolute; 16-bit depth."""
+    """16-bit depth image, absolute."""
     ir_path: Path | None = None
-    """Absolute; infrared."""
+    """Infrared image, absolute."""
     box: tuple[float, float, float, float] | None = None
-    """Face box x, y, width, height in pixels."""
-    landmarks: tuple[float, ...] | None = None
-    """Eyes, nose, mouth corners: ten coordinates in pixels."""
+    """The face: x, y, width, height in pixels of the image."""
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    """Right eye, left eye, nose, right and left corner of the mouth; x, y in pixels."""
     label: str | None = None
-    """Class name, for tasks other than anti-spoofing."""
+    """Class name, for other tasks than anti-spoofing."""
 
     @property
     def presentation(self) -> str:
-        """The unit of evaluation: the clip, or this image alone."""
-        return self.clip or str(self.path)
+        """The clip, or the image where there is no clip."""
+        return self.clip or self.name or str(self.path)
 
 
-def read_manifest(path: str | Path) -> list[Sample]:
-    """The samples of a manifest CSV.
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+def read_manifest(path: Path | str) -> list[Sample]:
+    """The samples of a manifest in its order; whether the images exist is not checked here.
 
     Raises:
-        UserError: if the file is missing, too large, no such CSV, or a row is wrong; with its line.
+        UserError: naming file, line and what is allowed, if the file is missing, empty, too large,
+            not a CSV in UTF-8, lacks a column, or a row has a value that is not allowed, a path
+            that leaves the folder (links resolved), or a path that another row has.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no such manifest: {path}")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} is larger than {MAX_BYTES} bytes; split it")
-    root = path.resolve().parent
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = csv.DictReader(file)
-            names = set(rows.fieldnames or ())
-            if "path" not in names or not names & {"bona_fide", "label"}:
-                raise UserError(
-                    f"{path} is no manifest: its first line must name the columns path and "
-                    f"bona_fide (or label), got {', '.join(rows.fieldnames or ['nothing'])}"
-                )
-            samples = []
-            for row in rows:
-                if len(samples) >= MAX_ROWS:
-                    raise UserError(f"{path} has more than {MAX_ROWS} rows; split it")
-                samples.append(_sample(row, root, f"{path}, line {rows.line_num}"))
-        except (csv.Error, UnicodeDecodeError) as problem:
-            raise UserError(f"{path} is no CSV in UTF-8: {problem}") from problem
+    inside = _Inside(path.resolve().parent)
+    samples: list[Sample] = []
+    lines: dict[Path, int] = {}
+    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""), strict=True)
+    try:
+        _check_columns(path, reader.fieldnames or [])
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            sample = _sample(row, where, inside)
+            if sample.path in lines:
+                first = lines[sample.path]
+                raise UserError(f"{where}: {row['path']!r} is listed on line {first} already")
+            lines[sample.path] = reader.line_num
+            samples.append(sample)
+            if len(samples) > MAX_ROWS:
+                raise UserError(f"{path} has more than {MAX_ROWS:,} rows; split it up")
+    except csv.Error as error:
+        line = reader.line_num + 1
+        raise UserError(f"{path}, near line {line}: not a CSV row ({error})") from error
     if not samples:
-        raise UserError(f"{path} lists no samples")
+        raise UserError(f"{path} lists no samples; it needs one row per image")
     return samples
 
 
-def write_manifest(samples: Sequence[Sample], path: str | Path) -> None:
-    """Writes a manifest; paths become relative to its folder.
+def write_manifest(samples: Iterable[Sample], path: Path | str) -> None:
+    """Write a manifest that `read_manifest` gives back; paths become relative to its folder.
 
     Raises:
-        UserError: if a sample lies outside that folder.
+        ValueError: if a sample's file lies outside the manifest's folder.
     """
     path = Path(path)
-    root = path.resolve().parent
+    folder = path.resolve().parent
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
     for sample in samples:
-        writer.writerow(_row(sample, root, path))
+        truth = "" if sample.bona_fide is None else str(int(sample.bona_fide))
+        texts = [getattr(sample, name) or "" for name in COLUMNS[2:9]]
+        extra = [_relative(p, folder) if p else "" for p in (sample.depth_path, sample.ir_path)]
+        box = sample.box or [""] * 4
+        points = [v for p in sample.landmarks for v in p] if sample.landmarks else [""] * 10
+        table.writerow([_relative(sample.path, folder), truth, *texts, *extra, *box, *points])
     write_atomic(path, text.getvalue())
 
 
-def _row(sample: Sample, root: Path, manifest: Path) -> dict[str, object]:
-    def relative(file: Path | None) -> str:
-        if file is None:
-            return ""
-        try:
-            return file.resolve().relative_to(root).as_posix()
-        except ValueError:
-            raise UserError(f"{file} lies outside {root}, the folder of {manifest}") from None
+class _Inside:
+    """Resolves the paths of a manifest and keeps them in its folder."""
 
-    row: dict[str, object] = {
-        name: getattr(sample, name) or "" for name in (*TEXTS, "pai_species", "split")
-    }
-    row |= {
-        "path": relative(sample.path),
-        "depth_path": relative(sample.depth_path),
-        "ir_path": relative(sample.ir_path),
-        "bona_fide": "" if sample.bona_fide is None else int(sample.bona_fide),
-    }
-    for names, values in ((BOX, sample.box), (LANDMARKS, sample.landmarks)):
-        if values is not None:
-            row |= {name: round(v, 2) for name, v in zip(names, values, strict=True)}
-    return row
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.resolved: dict[str, str] = {}  # folder by folder: a manifest has many rows in each
 
-
-def _sample(row: Mapping[str, str | None], root: Path, where: str) -> Sample:
-    cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-
-    def file(name: str) -> Path | None:
-        text = cells.get(name, "")
-        if not text:
-            return None
-        found = (root / text).resolve()
-        if not found.is_relative_to(root):
-            raise UserError(f'{where}: {name} "{text}" leaves the folder {root}')
-        return found
-
-    def numbers(names: Sequence[str]) -> tuple[float, ...] | None:
-        texts = [cells.get(name, "") for name in names]
-        if not any(texts):
-            return None
-        try:
-            return tuple(float(text) for text in texts)
-        except ValueError:
+    def __call__(self, text: str, where: str) -> Path:
+        if "\0" in text:
+            raise UserError(f"{where}: a path holds a zero byte")
+        given = os.path.join(self.folder, text.replace("\\", "/"))  # written on Windows, perhaps
+        parent, name = os.path.split(given)
+        if parent not in self.resolved:
+            self.resolved[parent] = os.path.realpath(parent)
+        path = os.path.join(self.resolved[parent], name)
+        if name in ("", ".", "..") or os.path.islink(path):
+            path = os.path.realpath(path)
+        if not path.startswith(os.path.join(self.folder, "")):
             raise UserError(
-                f"{where}: {', '.join(names)} must all be numbers, or all empty, got {texts}"
-            ) from None
+                f"{where}: {text!r} leads out of {self.folder}; paths must stay in the manifest's "
+                "folder, links resolved"
+            )
+        return Path(path)
 
-    path = file("path")
-    if path is None:
-        raise UserError(f"{where}: the path is empty")
-    truth = cells.get("bona_fide", "").lower()
-    if truth not in (*TRUE, *FALSE, ""):
-        raise UserError(f'{where}: bona_fide must be 1 or 0, got "{truth}"')
-    if not truth and not cells.get("label"):
-        raise UserError(f"{where}: neither bona_fide nor label is given")
-    split = cells.get("split", "") or None
-    if split is not None and split not in SPLITS:
-        raise UserError(f'{where}: split must be {", ".join(SPLITS)} or empty, got "{split}"')
-    box = numbers(BOX)
-    if box is not None and not (box[2] > 0 and box[3] > 0):
-        raise UserError(f"{where}: the face box must have an area, got {box}")
+
+def _text_of(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES // 10**6} MB; split it up")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"no such manifest: {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_columns(path: Path, names: Iterable[str]) -> None:
+    """A misspelt optional column would silently switch a check off, so near misses are refused."""
+    names = list(names)
+    if not names:
+        raise UserError(f"{path} is empty; it needs a header with path and bona_fide")
+    for name in names:
+        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.8)
+        if name not in COLUMNS and near and near[0] not in names:
+            raise UserError(f"{path}: unknown column {name!r}; did you mean {near[0]!r}?")
+    if "path" not in names or not {"bona_fide", "label"} & set(names):
+        raise UserError(
+            f"{path} needs the columns path and bona_fide (or label, for other tasks); it has "
+            f"{', '.join(names[:30])}"
+        )
+    if twice := {name for name in names if names.count(name) > 1 and name in COLUMNS}:
+        raise UserError(f"{path} has the column {', '.join(sorted(twice))} more than once")
+
+
+def _sample(row: Mapping[str | None, str | None], where: str, inside: _Inside) -> Sample:
+    if None in row or None in row.values():
+        raise UserError(f"{where}: the row has more or fewer values than the header")
+
+    def text(name: str) -> str:
+        return (row.get(name) or "").strip()
+
+    if not text("path"):
+        raise UserError(f"{where}: path is empty")
+    truth, split = text("bona_fide").lower(), text("split").lower()
+    if truth and truth not in TRUTH:
+        raise UserError(f"{where}: bona_fide is {truth!r}; allowed: 1, 0, true, false")
+    if not truth and not text("label"):
+        raise UserError(f"{where}: neither bona_fide (1 or 0) nor label is given")
+    if split and split not in SPLITS:
+        raise UserError(f"{where}: split is {split!r}; allowed: train, dev, test, or nothing")
+    bona_fide = TRUTH[truth] if truth else None
+    if bona_fide and text("pai_species"):
+        raise UserError(f"{where}: bona fide, and yet pai_species is {text('pai_species')!r}")
+    path = inside(text("path"), where)
+    box = _numbers(row, BOX_COLUMNS, where)
+    if box and not (box[2] > 0 and box[3] > 0):
+        raise UserError(f"{where}: box_w and box_h must be > 0, got {box[2]:g} and {box[3]:g}")
+    points = _numbers(row, LANDMARK_COLUMNS, where)
     return Sample(
         path=path,
-        bona_fide=truth in TRUE if truth else None,
-        pai_species=cells.get("pai_species") or None,
-        split=split,
-        depth_path=file("depth_path"),
-        ir_path=file("ir_path"),
-        box=box,  # type: ignore[arg-type]
-        landmarks=numbers(LANDMARKS),
-        **{name: cells.get(name) or None for name in TEXTS},
+        name=path.relative_to(inside.folder).as_posix(),
+        bona_fide=bona_fide,
+        split=SPLITS[split] if split else None,
+        depth_path=inside(text("depth_path"), where) if text("depth_path") else None,
+        ir_path=inside(text("ir_path"), where) if text("ir_path") else None,
+        box=(box[0], box[1], box[2], box[3]) if box else None,
+        landmarks=tuple(zip(points[::2], points[1::2], strict=True)) if points else None,
+        **{name: text(name) or None for name in TEXT_COLUMNS},
     )
+
+
+def _numbers(
+    row: Mapping[str | None, str | None], names: tuple[str, ...], where: str
+) -> list[float] | None:
+    """All of the columns as finite numbers, or None where all are empty."""
+    texts = [(row.get(name) or "").strip() for name in names]
+    if not any(texts):
+        return None
+    values = []
+    for name, given in zip(names, texts, strict=True):
+        try:
+            value = float(given)
+        except ValueError:
+            value = math.nan
+        if not abs(value) < 1e6:
+            raise UserError(
+                f"{where}: {name} is {given!r}; needed: a number in pixels, for all of "
+                f"{names[0]} ... {names[-1]} or for none"
+            )
+        values.append(value)
+    return values
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.abspath(path)).relative_to(folder).as_posix()
