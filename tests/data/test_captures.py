@@ -1,7 +1,13 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
 import torch
 
 from pliant.data.augment import Augment
-from pliant.data.captures import simulated_captures
+from pliant.data.captures import DevCrops, simulated_captures
+from pliant.data.crops import CropDataset
+from pliant.data.manifest import Sample
 
 WISH = Augment()
 SIZE = 32
@@ -46,3 +52,24 @@ def test_chunks_cover_all_samples() -> None:
     targets = torch.ones(7, dtype=torch.long)
     made = simulated_captures(canvases(7), targets, settings=WISH, size=SIZE, seed=0, chunk=3)
     assert sorted(made.source.tolist()) == sorted(list(range(7)) * 3)
+
+
+def test_dev_crops_are_followed_by_their_captures(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    samples = []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), generator.integers(0, 255, (80, 80, 3), dtype=np.uint8))
+        samples.append(
+            Sample(path=path, bona_fide=number % 2 == 0, subject="a", box=(20.0, 20.0, 40.0, 40.0))
+        )
+    plain = CropDataset(samples, size=SIZE, crop_scale=1.5)
+    wide = CropDataset(samples, size=WISH.canvas_px(SIZE), crop_scale=WISH.canvas_scale(1.5, SIZE))
+    dev = DevCrops(plain, wide, settings=WISH, seed=0)
+    assert len(dev) == 4 + 4 + 2 * 2
+    assert torch.equal(dev[1]["image"], plain[1]["image"])
+    assert [int(item["target"]) for item in (dev[k] for k in range(len(dev)))] == dev.targets
+    assert [int(bool(s.bona_fide)) for s in dev.samples] == dev.targets
+    assert {s.pai_species for s in dev.samples[8:]} == {"simulated replay", "simulated print"}
+    assert len({s.presentation for s in dev.samples}) == len(dev)
+    assert len(DevCrops(plain, None, settings=WISH, seed=0)) == 4

@@ -13,9 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from pliant.data.augment import BONA_FIDE, Augment
+from pliant.data.crops import CropDataset
+from pliant.data.manifest import Sample
 from pliant.data.simulate import SIMULATIONS
+
+MOST_CAPTURED = 2000
+"""Dev samples that captures are made from, spread evenly; they stay in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +78,57 @@ def simulated_captures(
         kinds=tuple(kind for _, _, kinds, _ in made for kind in kinds),
         source=torch.cat([rows for *_, rows in made]),
     )
+
+
+class DevCrops(Dataset[dict[str, Tensor]]):
+    """The dev crops as they are, followed by simulated captures of them; items as CropDataset's.
+
+    `samples[k]` describes item k: a capture keeps its source's subject, is a presentation of its
+    own, and a simulated attack says so in its species.
+
+    Args:
+        plain: Crops as the network wants them.
+        wide: The same samples, cut as the augmentation wants them; None adds no captures.
+        settings: The training run's augmentation.
+        seed: Of the captures.
+    """
+
+    def __init__(
+        self, plain: CropDataset, wide: CropDataset | None, *, settings: Augment, seed: int
+    ) -> None:
+        self.plain = plain
+        self.samples: list[Sample] = list(plain.samples)
+        self.targets: list[int] = list(plain.targets)
+        self.captures: Captures | None = None
+        if wide is None:
+            return
+        step = -(-len(wide) // MOST_CAPTURED)
+        chosen = range(0, len(wide), step)
+        self.captures = simulated_captures(
+            torch.stack([wide[k]["image"] for k in chosen]),
+            torch.tensor([wide.targets[k] for k in chosen]),
+            settings=settings,
+            size=plain.size,
+            seed=seed,
+        )
+        self.targets += self.captures.targets.tolist()
+        for kind, source in zip(self.captures.kinds, self.captures.source.tolist(), strict=True):
+            sample = plain.samples[chosen[source]]
+            name = f"{sample.presentation} ({'other camera' if kind is None else kind})"
+            attack = (
+                {} if kind is None else {"bona_fide": False, "pai_species": f"simulated {kind}"}
+            )
+            self.samples.append(replace(sample, clip=name, **attack))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if index < len(self.plain):
+            return self.plain[index]
+        assert self.captures is not None
+        return {
+            "image": self.captures.images[index - len(self.plain)],
+            "target": torch.tensor(self.targets[index]),
+            "index": torch.tensor(index),
+        }
