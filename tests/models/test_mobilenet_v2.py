@@ -125,12 +125,12 @@ def test_a_cut_network_equals_the_wide_one_whose_other_channels_are_dead():
     )  # 1280 channels at every width up to 1
 
 
-@pytest.mark.parametrize("width", [0.1, 0.35, 0.75])
+@pytest.mark.parametrize("width", [0.1, 0.35])
 def test_every_cut_weight_is_one_of_the_given(width: float):
     torch.manual_seed(2)
-    wide, narrow = mobilenet_v2(width=1.0), mobilenet_v2(width=width)
-    for name, tensor in wide.state_dict().items():  # every channel its own number
-        if name.endswith("bn") or tensor.dim() == 1:
+    wide, narrow = mobilenet_v2(width=0.5), mobilenet_v2(width=width)
+    for tensor in wide.state_dict().values():  # every channel its own number
+        if tensor.dim() == 1:
             tensor.copy_(torch.rand(tensor.shape) + 0.5)
     load_mobilenet_v2(narrow, wide.state_dict())
     big = wide.state_dict()

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pliant.adaptive.configuration import Configuration
+from pliant.adaptive.modes import evaluating
 from pliant.adaptive.network import AdaptiveNetwork, Tier
 from pliant.adaptive.statistics import StaleCalibrationWarning, TierStatistics, tiered_norms
 from pliant.errors import UserError
@@ -60,17 +61,15 @@ def calibrate(
     configuration = network.configuration_of(what)
     norms = [norm for _, norm in tiered_norms(network.net)]
     before = [(n, n.__dict__["momentum"], dict(n._buffers)) for n in norms]
-    modes = [(module, module.training) for module in network.modules()]
     ran: set[nn.Module] = set()
     hooks = [n.register_forward_pre_hook(lambda module, _: ran.add(module)) for n in norms]
     num_images = 0
     try:
-        network.eval()
-        for norm in norms:
-            norm.training = True
-            for key, buffer in norm._buffers.items():
-                norm._buffers[key] = buffer if buffer is None else torch.zeros_like(buffer)
-        with network.use(configuration):
+        with evaluating(network), network.use(configuration):
+            for norm in norms:
+                norm.training = True
+                for key, buffer in norm._buffers.items():
+                    norm._buffers[key] = buffer if buffer is None else torch.zeros_like(buffer)
             for images in batches:
                 if len(images) < 2:
                     raise ValueError("calibrate needs batches of two images or more, got one image")
@@ -85,8 +84,6 @@ def calibrate(
         for norm, momentum, buffers in before:
             norm.__dict__["momentum"] = momentum
             norm._buffers.update(buffers)
-        for module, mode in modes:
-            module.training = mode
     if not num_images:
         raise UserError(f'calibrating tier "{name}" needs images, got none')
     statistics = TierStatistics(values)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pliant.adaptive.configuration import ALL, Configuration
+from pliant.adaptive.modes import evaluating
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.metrics.latency import Clock, measure_times
 from pliant.metrics.size import size_bytes
@@ -228,7 +229,6 @@ def measure(
     """Timed passes of configurations in milliseconds, in turns; the network stays as it was."""
     device = next(network.parameters()).device
     image = torch.zeros(tuple(input_shape), device=device)
-    modes = [(module, module.training) for module in network.modules()]
 
     def once(configuration: Configuration) -> Callable[[], None]:
         def call() -> None:
@@ -239,14 +239,13 @@ def measure(
 
         return call
 
-    network.eval()
+    before = network.switch.selection
     try:
-        with network.use(network.configuration):
+        with evaluating(network):
             calls = {configuration: once(configuration) for configuration in configurations}
             return measure_times(calls, runs, warmup=3, threads=threads, clock=clock)
     finally:
-        for module, mode in modes:
-            module.training = mode
+        network.switch.selection = before
 
 
 def balanced(num_blocks: int, letters: str, num: int, seed: int = 0) -> list[str]:

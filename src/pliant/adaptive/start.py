@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from pliant.adaptive.anatomy import Anatomy, anatomy, cut_conv, cut_norm
 from pliant.adaptive.block import PTABlock
+from pliant.adaptive.modes import evaluating
 from pliant.models.checkpoint import State, load_exactly
 from pliant.models.mobilenet_v2 import InvertedResidual, MobileNetV2, load_mobilenet_v2
 
@@ -129,7 +130,8 @@ def start_light(
                 _largest(light, heavy)
             if how == "fitted":
                 x = inputs[block.index]
-                _fit(light, x, block.branches[block.names[block.letters[-2]]](x))
+                with evaluating(block):
+                    _fit(light, x, block.branches[block.names[block.letters[-2]]](x))
     network.switch.version += 1
 
 
@@ -143,7 +145,8 @@ def light_errors(network: "AdaptiveNetwork", images: Float[Tensor, "B 3 S S"]) -
     errors = []
     for block, x in zip(network.blocks(), _block_inputs(network, images), strict=True):
         light, heavy = (block.branches[block.names[block.letters[i]]] for i in (0, -2))
-        target = heavy(x)
+        with evaluating(heavy):
+            target = heavy(x)
         left = copy.deepcopy(light).train()(x) - target
         errors.append(float(left.pow(2).mean() / target.var(dim=(0, 2, 3)).mean()))
     return errors
@@ -257,7 +260,6 @@ def _fit(light: InvertedResidual, x: Float[Tensor, "B C H W"], y: Tensor) -> Non
         for layer in group:
             if isinstance(layer, nn.BatchNorm2d):  # its statistics become those of these images
                 _set_statistics(layer, h.mean((0, 2, 3)), h.var((0, 2, 3)))
-                layer.eval()
             h = layer(h)
     h, y = (t.movedim(1, -1).flatten(0, -2).double() for t in (h, y))
     few = torch.linspace(0, len(h) - 1, min(len(h), FITTED_PIXELS), device=h.device).long()
@@ -296,16 +298,12 @@ def _block_inputs(network: "AdaptiveNetwork", images: Tensor) -> list[Tensor]:
         block.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
         for block in network.blocks()
     ]
-    training = [(module, module.training) for module in network.modules()]
-    network.eval()
     try:
-        with network.use(_high(network)):
+        with evaluating(network), network.use(_high(network)):
             network(images)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in training:
-            module.training = mode
     return seen
 
 
