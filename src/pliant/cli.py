@@ -10,6 +10,7 @@ import difflib
 import errno
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (error.name or "").split(".")[0] not in EXTRA:
             raise
         return _say(f"{error.name} is not installed; run: pip install 'pliant[train]'", 2)
+    except BrokenPipeError:  # the reader of our output has left, as in `pliant tiers RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno is None:
             raise
@@ -85,12 +89,12 @@ def _parse(function: Callable[..., Any], verb: str, words: list[str]) -> Callabl
     """A call of `function` with the flags in `words`; tyro prints help and bad flags itself."""
     import tyro
 
-    about = f"{function.__doc__ or VERBS[verb]}".split("\n\n")[0]
+    about = f"{function.__doc__ or VERBS[verb]}".split("\n\n")[0].strip()
     return tyro.cli(
         tyro.conf.configure(tyro.conf.AvoidSubcommands)(_delayed(function)),
         args=words,
         prog=f"pliant {verb}",
-        description=f"{about}\n\n--json prints the result as JSON.",
+        description=f"{about} --json prints the result as JSON.",
     )
 
 

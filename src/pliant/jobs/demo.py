@@ -1,0 +1,124 @@
+"""`pliant demo`: synthetic faces and attacks -> training -> thresholds -> evaluation -> a report.
+
+    OUT/data-synthetic/   the rig's images and manifest
+    OUT/run/              the run folder: weights, tiers, thresholds
+    OUT/evaluation/       evaluation.json, scores_<tier>.csv
+    OUT/report.html       what to open
+
+A file UNFINISHED stands in OUT until all is there; a folder that holds it may be replaced.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from pliant.jobs.folders import refuse_existing
+
+MARK = "UNFINISHED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What the demo renders and how long it trains; the defaults fit 4 minutes on 2 cores."""
+
+    subjects: int = 40
+    """Synthetic people, split by subject into train, dev and test."""
+    clips_per_subject: int = 4
+    """Bona fide clips of each."""
+    frames: int = 3
+    """Frames of a clip."""
+    difficulty: float = 0.5
+    """Of the attacks, 0 (plain to see) to 1."""
+    size: int = 64
+    """Input side of the network, pixels."""
+    width: float = 0.5
+    """Channel multiplier of the network."""
+    epochs: int = 12
+    """Passes over the training images."""
+    seed: int = 0
+    """Of the people, the start and the order."""
+
+
+def demo(
+    out: Path = Path("pliant-demo"),
+    *,
+    settings: Annotated[DemoSettings, arg(name="")] = DemoSettings(),
+) -> dict[str, Any]:
+    """Render a data set, train on it, evaluate every tier and write report.html, in one go.
+
+    Args:
+        out: A new folder.
+        settings: How much and how long.
+
+    Raises:
+        UserError: if `out` is taken.
+        KeyboardInterrupt: on Ctrl-C; nothing is left behind.
+    """
+    if not (out / MARK).is_file():
+        refuse_existing(out)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARK).write_text("pliant demo did not finish here; this folder may be removed\n")
+    try:
+        result = _steps(out, settings)
+    except BaseException as error:
+        shutil.rmtree(out, ignore_errors=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"stopped by Ctrl-C; {out} was removed") from None
+        raise
+    (out / MARK).unlink()
+    return result
+
+
+def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
+    from pliant.data.rig import RigSettings, write_rig
+    from pliant.jobs.evaluate import evaluate
+    from pliant.jobs.train import train
+    from pliant.runtime.crop import Preprocessing
+    from pliant.train.settings import NetworkSettings, TrainSettings
+
+    begin = time.perf_counter()
+    data, run, evaluation = out / "data-synthetic", out / "run", out / "evaluation"
+    _say(f"1/3 rendering {settings.subjects} synthetic people and their attacks")
+    rig = RigSettings(
+        subjects=settings.subjects,
+        clips_per_subject=settings.clips_per_subject,
+        frames=settings.frames,
+        difficulty=settings.difficulty,
+        seed=settings.seed,
+    )
+    write_rig(rig, data)
+    _say("2/3 training one network for all tiers")
+    train(
+        data,
+        run,
+        settings=TrainSettings(epochs=settings.epochs, seed=settings.seed),
+        preprocessing=Preprocessing(size=settings.size),
+        network=NetworkSettings(width=settings.width),
+    )
+    _say("3/3 evaluating every tier on people it has never seen")
+    result = evaluate(run, data, evaluation, seed=settings.seed)
+    report = (evaluation / "report.html").replace(out / "report.html")
+    seconds = time.perf_counter() - begin
+    return {"report": report, "seconds": seconds, "evaluation": result}
+
+
+def summary(result: Mapping[str, Any]) -> list:
+    """The evaluation's table and where the report is."""
+    from pliant.jobs.evaluate import summary as table
+
+    minutes, seconds = divmod(round(result["seconds"]), 60)
+    return [
+        *table(result["evaluation"]),
+        f"{minutes} min {seconds} s. Open {result['report']}",
+    ]
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

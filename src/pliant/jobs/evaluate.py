@@ -1,0 +1,260 @@
+"""`pliant evaluate RUN --data PATH --out DIR`: every tier measured, said in JSON, CSV and HTML.
+
+The threshold of a tier comes from a dev split alone: the one stored in the run, or, where the run
+has none yet and the data has a dev split, one fitted there and stored in the run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from pliant import __version__
+from pliant.errors import UserError
+from pliant.jobs.folders import appearing, refuse_existing
+
+if TYPE_CHECKING:
+    from pliant.data.manifest import Sample
+    from pliant.data.source import Source
+    from pliant.train.run_folder import Run
+
+STATEMENT = "self-assessment, not a certification"
+PAD_LIMITS = (
+    "attacks before the camera only: injected video and deepfakes were not tested",
+    "attack species that this data does not hold were not tested",
+    "photos without a usable face are counted as skipped, not as decisions",
+)
+SYNTHETIC = "synthetic faces and attacks: the numbers say nothing about real ones"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Which samples are judged, which may fit a threshold, and what has to be said of that."""
+
+    role: str
+    """`test`, `all` or `dev`."""
+    judged: "list[Sample]"
+    """What is measured."""
+    dev: "list[Sample]"
+    """Empty where the data has no dev split, or where dev itself is judged."""
+    note: str
+    """For the report; may be empty."""
+
+
+def evaluate(
+    run: Annotated[Path, Positional, arg(metavar="RUN")],
+    data: Path,
+    out: Path,
+    *,
+    policy: str = "min_acer",
+    train_data: Path | None = None,
+    detector: Path | None = None,
+    batch_size: int = 64,
+    draws: int = 2000,
+    seed: int = 0,
+    runs: int = 30,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Measure every tier of a run; writes evaluation.json, scores_<tier>.csv and report.html.
+
+    The test split is judged where there is one, else the samples without a split, else the dev
+    split; the report says which.
+
+    Args:
+        run: A run folder of `pliant train`.
+        data: A manifest CSV, or a folder.
+        out: A new folder.
+        policy: How a threshold is fitted where the run has none: min_acer, eer, apcer<=x, bpcer<=x.
+        train_data: The run's training data, for the colour baseline; None: taken from `data` where
+            that is the data of the training.
+        detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
+        batch_size: Images per forward pass.
+        draws: Draws of the subject bootstrap.
+        seed: Of the bootstrap.
+        runs: Timed passes per tier.
+        threads: CPU threads while timing.
+
+    Raises:
+        UserError: if `out` exists, the data cannot be used, or holds one class only.
+    """
+    refuse_existing(out)
+    from pliant.data.crops import load_or_skip
+    from pliant.data.source import open_source
+    from pliant.jobs import judging, record
+    from pliant.jobs.tiers import cost_rows
+    from pliant.pad.report import write_report
+    from pliant.runtime.files import write_atomic
+    from pliant.train.environment import environment
+    from pliant.train.run_folder import RunFolder
+
+    opened = RunFolder.open(run)
+    source = open_source(data, opened.task, detector=detector)
+    chosen = choose(source, opened)
+    judged, skipped = load_or_skip(chosen.judged)
+    dev = load_or_skip(chosen.dev)[0] if chosen.dev else []
+    if opened.task == "pad":
+        check_classes(judged, data)
+    rows = cost_rows(opened, runs=runs, threads=threads)
+    result: dict[str, Any] = {
+        "pliant": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "statement": STATEMENT,
+        "task": opened.task,
+        "model": record.of_model(opened),
+        "data": record.of_data(source, opened, judged, chosen.role, chosen.note, skipped),
+        "tiers": rows,
+        "baseline": None,
+        "sheet": [],
+        "training": record.of_training(opened),
+        "settings": {
+            "policy": policy,
+            "batch_size": batch_size,
+            "draws": draws,
+            "seed": seed,
+            "training": opened.settings,
+        },
+        "environment": environment(),
+    }
+    with appearing(out) as folder:
+        if opened.task == "pad":
+            result |= judging.judge_pad(
+                opened, judged, dev, rows, folder,
+                role=chosen.role, policy=policy, batch_size=batch_size, draws=draws, seed=seed,
+            )  # fmt: skip
+            training = training_samples(source, opened, train_data, detector)
+            if training:
+                result["baseline"] = judging.judge_baseline(
+                    opened, load_or_skip(training)[0], judged, draws=draws, seed=seed
+                )
+        else:
+            result |= judging.judge_classes(opened, judged, rows, batch_size=batch_size)
+        result["limits"] = limits(result)
+        write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
+        write_report(result, folder)
+    return result
+
+
+def choose(source: "Source", run: "Run") -> Chosen:
+    """Test if there is one, else what has no split, else dev.
+
+    Photos without a split that the run was trained on are judged on its held-out dev subjects.
+
+    Raises:
+        UserError: if there is a train split alone.
+    """
+    sides: dict[str | None, list[Sample]] = {}
+    for sample in source.samples:
+        sides.setdefault(sample.split, []).append(sample)
+    test, unsplit, dev = (sides.get(name, []) for name in ("test", None, "dev"))
+    if test:
+        return Chosen(role="test", judged=test, dev=dev, note="")
+    trained = run.settings["data"]
+    held_out = set(trained["dev_subjects"])
+    if unsplit and source.sha256 == trained["sha256"] and held_out:
+        return Chosen(
+            role="dev",
+            judged=[s for s in source.samples if s.subject in held_out],
+            dev=[],
+            note="This is the data of the training: its dev subjects alone are judged, on which "
+            "epochs were ranked and thresholds fitted, so the numbers are optimistic.",
+        )
+    if unsplit:
+        return Chosen(role="all", judged=unsplit, dev=dev, note="No test split: all is judged.")
+    if dev:
+        return Chosen(
+            role="dev",
+            judged=dev,
+            dev=[],
+            note="No test split: dev is judged, so numbers at a threshold fitted on it are "
+            "optimistic.",
+        )
+    raise UserError(f"{source.name} has a train split alone; evaluate needs test or dev samples")
+
+
+def check_classes(judged: "Sequence[Sample]", data: Path) -> None:
+    """Refuses data that cannot show both kinds of error.
+
+    Raises:
+        UserError: if bona fide samples or attacks are missing.
+    """
+    live = sum(s.bona_fide is True for s in judged)
+    if not live or live == len(judged):
+        have, lack = ("attacks", "bona fide") if not live else ("bona fide", "attack")
+        raise UserError(f"{data} holds {have} only; evaluate needs {lack} samples too")
+
+
+def training_samples(
+    source: "Source", run: "Run", train_data: Path | None, detector: Path | None
+) -> "list[Sample]":
+    """The run's training images, for the baseline; none where they cannot be reached.
+
+    Raises:
+        UserError: if `train_data` is given and is not what the run was trained on.
+    """
+    from pliant.data.source import open_source
+
+    trained = run.settings["data"]
+    if train_data is not None:
+        source = open_source(train_data, run.task, detector=detector)
+    if source.sha256 != trained["sha256"]:
+        if train_data is None:
+            return []
+        raise UserError(
+            f"{train_data} is not the data that {run.path} was trained on ({trained['name']}); "
+            "give --train-data the same data, or leave it out"
+        )
+    subjects = set(trained["train_subjects"])
+    if subjects:
+        return [s for s in source.samples if s.subject in subjects]
+    return [s for s in source.samples if s.split == "train"]
+
+
+def limits(result: Mapping[str, Any]) -> list[str]:
+    """What this evaluation cannot show."""
+    said = list(PAD_LIMITS) if result["task"] == "pad" else []
+    if result["data"]["synthetic"]:
+        said.insert(0, SYNTHETIC)
+    if result["task"] == "pad" and result["baseline"] is None:
+        said.append("no colour baseline: the training data is not reachable (see --train-data)")
+    without = [row["tier"] for row in result["tiers"] if row["threshold"] is None]
+    if result["task"] == "pad" and without:
+        said.append(
+            f"no threshold, so no decisions, for {', '.join(without)}: fit one on a dev split"
+        )
+    said.append("latency is that of PyTorch on this machine; a device's own run time differs")
+    return said
+
+
+def summary(result: Mapping[str, Any]) -> list:
+    """The tiers' table for the terminal, and where the rest is."""
+    from rich.table import Table
+
+    pad = result["task"] == "pad"
+    names = ("APCER worst", "BPCER", "ACER", "EER", "AUC") if pad else ("accuracy", "NLL", "ECE")
+    data = result["data"]
+    table = Table(
+        *("tier", "configuration", "MMACs", "ms", *names),
+        title=f"{data['name']}: {data['role']}, {data['counts']['images']} images",
+        caption=" ".join(part for part in (data["split_note"], data["subject_overlap"]) if part),
+    )
+    for row in result["tiers"]:
+        m = row["metrics"]
+        cells = (
+            [_percent(m["apcer_ap"], "rate"), _percent(m["bpcer"], "rate"),
+             _percent(m["acer"], "value"), _percent(m["eer"], "value"), f"{m['auc']['value']:.4f}"]
+            if pad
+            else [_percent(m["accuracy"], "rate"), f"{m['nll']:.3f}", f"{m['ece']:.3f}"]
+        )  # fmt: skip
+        latency = f"{row['latency_ms']['median']:.2f}"
+        table.add_row(
+            row["tier"], row["configuration"], f"{row['macs'] / 1e6:.1f}", latency, *cells
+        )
+    return [table]
+
+
+def _percent(measure: Mapping[str, Any] | None, key: str) -> str:
+    return "-" if measure is None else f"{100 * measure[key]:.1f} %"

@@ -1,0 +1,184 @@
+"""Every tier's scores turned into its measures: the middle part of `pliant evaluate`.
+
+Shapes: N = samples, K = classes, S = input side in pixels.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pliant.data.manifest import Sample
+from pliant.errors import UserError
+from pliant.jobs.scoring import crops_of, tier_probabilities, to_scores
+from pliant.metrics.accuracy import classification_metrics
+from pliant.pad.baseline import fit_baseline
+from pliant.pad.evaluation import (
+    det_curves,
+    evaluate_scores,
+    score_histogram,
+    tier_agreement,
+)
+from pliant.pad.scores import Scores, pool_presentations, write_scores
+from pliant.pad.sheet import make_sheet
+from pliant.pad.thresholds import Threshold, fit_threshold
+from pliant.train.run_folder import Run, RunFolder
+
+BASELINE_IMAGES = 3000
+"""Training images behind the colour baseline, at most, evenly along the list."""
+SHEET_TIERS = ("low", "high")
+"""Tiers whose decisions are shown; all of a run's where it has neither."""
+
+
+def judge_pad(
+    run: Run,
+    judged: Sequence[Sample],
+    dev: Sequence[Sample],
+    rows: Sequence[dict[str, Any]],
+    folder: Path,
+    *,
+    role: str,
+    policy: str,
+    batch_size: int,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Fills each tier's row (threshold, metrics, det, histogram, scores_csv); agreement and sheet.
+
+    Args:
+        run: The opened run; a threshold fitted here is stored in it.
+        judged: What is measured.
+        dev: What a missing threshold is fitted on; empty where the data has no dev split.
+        rows: One per tier, with its costs.
+        folder: Gets scores_<tier>.csv.
+        role: `dev` where `judged` is the dev split itself.
+        policy: How a missing threshold is fitted.
+        batch_size: Images per forward pass.
+        draws: Of the subject bootstrap.
+        seed: Of the bootstrap.
+    """
+    names = [row["tier"] for row in rows]
+    samples = [*judged, *dev]
+    found = tier_probabilities(
+        run.model, samples, run.preprocessing, names, batch_size=batch_size, title="scoring"
+    )
+    scores, decisions = {}, {}
+    sheet: list[dict[str, Any]] = []
+    for row in rows:
+        name = row["tier"]
+        probability = found[name][:, 1]
+        test = pool_presentations(to_scores(judged, probability[: len(judged)]))
+        tuned = test if role == "dev" else None
+        if dev:
+            tuned = pool_presentations(to_scores(dev, probability[len(judged) :]))
+        threshold = threshold_of(run, name, tuned, policy, draws=draws, seed=seed)
+        same_dev = tuned is not None and threshold and threshold.dev_sha256 == tuned.sha256
+        row["threshold"] = threshold and threshold.to_json()
+        row["metrics"] = evaluate_scores(
+            test, threshold, dev=tuned if same_dev else None, draws=draws, seed=seed
+        )
+        row["det"] = det_curves(test)
+        row["histogram"] = score_histogram(test)
+        row["scores_csv"] = f"scores_{name}.csv"
+        write_scores(test, folder / row["scores_csv"])
+        scores[name] = test
+        if threshold:
+            decisions[name] = (test, threshold)
+    shown = [name for name in decisions if name in SHEET_TIERS] or list(decisions)
+    for name in shown:
+        sheet += contact_sheet(run, judged, name, *decisions[name])
+    return {"agreement": tier_agreement(decisions), "sheet": sheet}
+
+
+def threshold_of(
+    run: Run, tier: str, dev: Scores | None, policy: str, *, draws: int, seed: int
+) -> Threshold | None:
+    """The tier's stored threshold; where it has none, one fitted on dev and stored in the run."""
+    stored = run.tiers[tier].threshold
+    if stored is not None:
+        return Threshold.from_json(stored.record)
+    if dev is None:
+        return None
+    fitted = fit_threshold(dev, policy, source="dev split", draws=draws, seed=seed)
+    RunFolder.store_threshold(run.path, tier, fitted.to_json())
+    print(f"{tier}: threshold {fitted.value:.4f} fitted on dev, stored in the run", file=sys.stderr)
+    return fitted
+
+
+def contact_sheet(
+    run: Run, samples: Sequence[Sample], tier: str, scores: Scores, threshold: Threshold
+) -> list[dict[str, Any]]:
+    """The `sheet` entries of one tier; a presentation is shown by its first image."""
+    named = to_scores(samples, np.zeros(len(samples)))
+    first: dict[tuple[str, str], int] = {}
+    for index, key in enumerate(
+        zip(named.subject.tolist(), named.presentation.tolist(), strict=True)
+    ):
+        first.setdefault(key, index)
+    keys = list(zip(scores.subject.tolist(), scores.presentation.tolist(), strict=True))
+    crops = crops_of(samples, run.preprocessing)
+    return make_sheet(
+        tier=tier,
+        score=scores.score,
+        threshold=threshold.value,
+        bona_fide=scores.bona_fide,
+        species=scores.species.tolist(),
+        presentation=scores.presentation.tolist(),
+        image_of=lambda row: crops[first[keys[row]]]["image"].permute(1, 2, 0).numpy(),
+    )
+
+
+def judge_baseline(
+    run: Run, training: Sequence[Sample], judged: Sequence[Sample], *, draws: int, seed: int
+) -> dict[str, Any]:
+    """The colour histogram, trained on the run's training images and judged on the same crops."""
+    step = max(1, -(-len(training) // BASELINE_IMAGES))
+    training = training[::step]
+    fitted = fit_baseline(pixels(run, training), np.array([s.bona_fide is True for s in training]))
+    test = pool_presentations(to_scores(judged, fitted.score(pixels(run, judged))))
+    return {
+        "name": "colour histogram",
+        "num_images": len(training),
+        "metrics": evaluate_scores(test, None, draws=draws, seed=seed),
+    }
+
+
+def pixels(run: Run, samples: Sequence[Sample]) -> np.ndarray:
+    """The crops as the network gets them, uint8 (N, S, S, 3)."""
+    crops = crops_of(samples, run.preprocessing)
+    return np.stack([crops[i]["image"].permute(1, 2, 0).numpy() for i in range(len(crops))])
+
+
+def judge_classes(
+    run: Run, judged: Sequence[Sample], rows: Sequence[dict[str, Any]], *, batch_size: int
+) -> dict[str, Any]:
+    """Fills each tier's row with accuracy, likelihood and ECE; the tiers' agreement comes back."""
+    unknown = sorted({str(s.label) for s in judged} - set(run.classes))
+    if unknown:
+        raise UserError(
+            f"the run does not know the classes {', '.join(unknown[:5])}; it was trained on "
+            f"{', '.join(run.classes[:20])}"
+        )
+    names = [row["tier"] for row in rows]
+    found = tier_probabilities(
+        run.model, judged, run.preprocessing, names, batch_size=batch_size, title="scoring"
+    )
+    labels = np.array([run.classes.index(str(s.label)) for s in judged])
+    for row in rows:
+        row["threshold"] = None
+        row["metrics"] = classification_metrics(found[row["tier"]], labels)
+    return {"agreement": class_agreement(found)}
+
+
+def class_agreement(found: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """How often each pair of tiers names different classes; probabilities (N, K) come in."""
+    chosen = {name: p.argmax(axis=1) for name, p in found.items()}
+    names = list(chosen)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    different = {(a, b): int((chosen[a] != chosen[b]).sum()) for a, b in pairs}
+    return [
+        {"a": a, "b": b, "n": len(chosen[a]), "different": k, "rate": k / len(chosen[a])}
+        for (a, b), k in different.items()
+    ]

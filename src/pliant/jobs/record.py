@@ -1,0 +1,96 @@
+"""What an evaluation says beside its measures: model, data, overlap with training, its curve."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pliant.data.manifest import Sample
+from pliant.data.source import Source
+from pliant.runtime.files import sha256_file
+from pliant.train.run_folder import Run
+
+
+def of_model(run: Run) -> dict[str, Any]:
+    """The `model` block of evaluation.json."""
+    start = run.settings["start"]
+    return {
+        "name": run.settings["model"],
+        "sha256": sha256_file(run.path / "model.safetensors"),
+        "input_px": run.preprocessing.size,
+        "crop_scale": run.preprocessing.crop_scale,
+        "padding": run.settings["network"]["padding"],
+        "start": start["file"] if start["kind"] == "weights" else "random weights",
+    }
+
+
+def of_data(
+    source: Source, run: Run, judged: Sequence[Sample], role: str, note: str, skipped: Sequence[Any]
+) -> dict[str, Any]:
+    """The `data` block of evaluation.json."""
+    attacks = [s for s in judged if s.bona_fide is False]
+    return {
+        "name": source.name,
+        "sha256": source.sha256,
+        "synthetic": is_synthetic(source),
+        "role": role,
+        "counts": {
+            "images": len(judged),
+            "bona_fide": sum(s.bona_fide is True for s in judged),
+            "attack": len(attacks),
+            "subjects": len({s.subject for s in judged if s.subject}),
+        },
+        "species": dict(Counter(s.pai_species or "attack" for s in attacks)),
+        "subject_overlap": overlap(source, run, judged),
+        "split_note": " ".join(part for part in (note, *source.notes) if part),
+        "skipped": [
+            {"path": Path(skip.path).name, "reason": skip.reason}
+            for skip in (*source.skipped, *skipped)
+        ],
+    }
+
+
+def is_synthetic(source: Source) -> bool:
+    """Whether any sample comes from the rig: its manifests name it as the device."""
+    devices = {s.device or "" for s in source.samples}
+    return "synthetic" in source.name.lower() or any("synthetic" in name for name in devices)
+
+
+def overlap(source: Source, run: Run, judged: Sequence[Sample]) -> str:
+    """A sentence on whether the model has seen these people; subject names are per data set."""
+    trained = run.settings["data"]
+    here = {s.subject for s in judged if s.subject}
+    seen, tuned = (sorted(here & set(trained[f"{side}_subjects"])) for side in ("train", "dev"))
+    same = source.sha256 == trained["sha256"]
+    if not here or not trained["train_subjects"]:
+        return "warning: unknown, because subjects are not named"
+    if not seen and not tuned:
+        return f"none: no name of the {len(here)} subjects occurs in training"
+    said = [
+        f"{len(names)} of {len(here)} subjects ({', '.join(names[:5])}{' ...' * (len(names) > 5)}) "
+        f"are subjects of {side}"
+        for names, side in ((seen, "training"), (tuned, "dev, on which thresholds are fitted"))
+        if names
+    ]
+    doubt = "" if same else ", or only share their names: the data sets differ"
+    return f"warning: {' and '.join(said)}{doubt}"
+
+
+def of_training(run: Run) -> dict[str, Any] | None:
+    """The `training` block: one row per epoch from metrics.csv, and the seconds in all."""
+    path = run.path / "metrics.csv"
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+    seconds = sum((row.get("seconds") or 0) + (row.get("dev_seconds") or 0) for row in rows)
+    return {"curve": rows, "seconds": seconds}
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value == value else None

@@ -1,0 +1,109 @@
+"""A verdict only where a face is found and the tier has a threshold."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pliant.data.manifest import read_manifest
+from pliant.errors import UserError
+from pliant.jobs import predict as job
+from pliant.jobs.predict import predict, summary
+from pliant.runtime import faces
+from pliant.runtime.faces import Face
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.fixture
+def finds(monkeypatch: pytest.MonkeyPatch):
+    """Puts faces with these boxes into every image."""
+
+    def put(*boxes: tuple[float, float, float, float]) -> None:
+        found = [Face(box=box, landmarks=None, confidence=1.0) for box in boxes]
+        monkeypatch.setattr(faces.FaceFinder, "find", lambda self, image: found)
+
+    return put
+
+
+def test_score_threshold_and_verdict_agree(make_run, photo: Path, finds):
+    finds((100, 50, 80, 100))
+    (found,) = predict(make_run(), (photo,))
+    assert found.tier == "high"
+    assert found.box == (100, 50, 80, 100)
+    assert found.score is not None
+    assert found.verdict == ("bona_fide" if found.score >= 0.5 else "attack")
+    assert found.threshold == 0.5
+
+
+def test_a_score_is_no_verdict_without_a_threshold(make_run, photo: Path, finds):
+    finds((100, 50, 80, 100))
+    run = make_run(threshold=None)
+    (found,) = predict(run, (photo,), tier="low")
+    assert found.verdict == "undecided(no threshold is stored for low)"
+    assert found.score is not None
+    assert "fitted on a dev split" in str(summary([found])[1])
+
+
+def test_a_configuration_that_is_no_tier_gets_a_score_alone(make_run, photo: Path, finds):
+    finds((100, 50, 80, 100))
+    (found,) = predict(make_run(), (photo,), tier="LH" * 8)
+    assert found.verdict.startswith("undecided(no threshold")
+    assert found.score is not None
+
+
+def test_faces_that_cannot_be_judged(make_run, photo: Path, finds):
+    run = make_run()
+    finds()
+    assert predict(run, (photo,))[0].verdict == "undecided(no face found)"
+    finds((0, 0, 80, 100), (150, 50, 80, 100))
+    assert predict(run, (photo,))[0].verdict == "undecided(several faces found)"
+    finds((0, 0, 8, 10))
+    assert predict(run, (photo,))[0].verdict == "undecided(the face is too small)"
+
+
+def test_a_broken_image_stops_no_other(make_run, photo: Path, tmp_path: Path, finds):
+    finds((100, 50, 80, 100))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    first, second = predict(make_run(), (broken, photo))
+    assert first.verdict.startswith("undecided(")
+    assert first.score is None
+    assert second.score is not None
+
+
+def test_every_reason_has_words():
+    assert set(job.SENTENCES) == {"no_face", "several_faces", "face_too_small"}
+
+
+def test_the_cascade_runs_on_a_synthetic_photo(make_run, rig: Path):
+    sample = next(s for s in read_manifest(rig) if s.bona_fide)
+    (found,) = predict(make_run(), (sample.path,))
+    assert found.verdict in ("bona_fide", "attack") or found.verdict.startswith("undecided(")
+
+
+def test_class_names_for_other_tasks(make_run, photo: Path, without_split):
+    from dataclasses import replace
+
+    data = without_split("c.csv", lambda s: replace(s, bona_fide=None, label=s.pai_species or "me"))
+    run = make_run(classes=("me", "print_flat", "replay"), data=data)
+    (found,) = predict(run, (photo,))
+    assert found.verdict in ("me", "print_flat", "replay")
+    assert 1 / 3 <= (found.score or 0) <= 1
+
+
+def test_refusals(make_run, photo: Path, tmp_path: Path):
+    run = make_run()
+    with pytest.raises(UserError, match="no images were given"):
+        predict(run, ())
+    with pytest.raises(UserError, match="no such image"):
+        predict(run, (photo, tmp_path / "missing.jpg"))
+    with pytest.raises(UserError, match="hihg"):
+        predict(run, (photo,), tier="hihg")
