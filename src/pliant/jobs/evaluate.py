@@ -215,7 +215,7 @@ def training_samples(
 
 def limits(result: Mapping[str, Any]) -> list[str]:
     """What this evaluation cannot show."""
-    said = list(PAD_LIMITS) if result["task"] == "pad" else []
+    said: list[str] = [*PAD_LIMITS] if result["task"] == "pad" else []
     if result["data"]["synthetic"]:
         said.insert(0, SYNTHETIC)
     if result["task"] == "pad" and result["baseline"] is None:
