@@ -60,9 +60,8 @@ def judge_pad(
         seed: Of the bootstrap.
     """
     names = [row["tier"] for row in rows]
-    samples = [*judged, *dev]
     found = tier_probabilities(
-        run.model, samples, run.preprocessing, names, batch_size=batch_size, title="scoring"
+        run.model, [*judged, *dev], run.preprocessing, names, batch_size=batch_size
     )
     scores, decisions = {}, {}
     sheet: list[dict[str, Any]] = []
@@ -162,9 +161,7 @@ def judge_classes(
             f"{', '.join(run.classes[:20])}"
         )
     names = [row["tier"] for row in rows]
-    found = tier_probabilities(
-        run.model, judged, run.preprocessing, names, batch_size=batch_size, title="scoring"
-    )
+    found = tier_probabilities(run.model, judged, run.preprocessing, names, batch_size=batch_size)
     labels = np.array([run.classes.index(str(s.label)) for s in judged])
     for row in rows:
         row["threshold"] = None

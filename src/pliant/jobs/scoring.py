@@ -39,16 +39,24 @@ def crops_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> CropDat
 @torch.inference_mode()
 def tier_probabilities(
     model: AdaptiveNetwork,
-    samples: Sequence[Sample] | Dataset[dict[str, Tensor]],
+    samples: Sequence[Sample] | Dataset,
     preprocessing: Preprocessing,
     tiers: Sequence[str],
     *,
     batch_size: int = 64,
     title: str = "scoring",
 ) -> dict[str, np.ndarray]:
-    """Class probabilities of every tier, float64 (N, K) each; every image is decoded once.
+    """Class probabilities of every tier, float64 (N, K) each; every crop is made once.
 
     The model is left in the mode and on the configuration it came with.
+
+    Args:
+        model: On any device.
+        samples: What to score, or crops of it: items with `image`, uint8 (3, S, S).
+        preprocessing: What the network expects.
+        tiers: Names, or configurations.
+        batch_size: Images per forward pass.
+        title: Of the progress bar.
     """
     device = next(model.parameters()).device
     was_training = model.training
