@@ -1,0 +1,168 @@
+"""One call of Lightning's Trainer: progress on stderr, checkpoints, resume, Ctrl-C."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.utilities import rank_zero_only
+
+from pliant.errors import UserError
+from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable
+from pliant.train.data_module import CropData
+from pliant.train.module import TrainModule
+from pliant.train.run_folder import RunFolder
+from pliant.train.settings import Machine, TrainSettings
+
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # crops are cached in this process on purpose
+    ".*exists and is not empty.*",  # the checkpoint folder of a resumed run
+    ".*in eval mode at the start.*",  # frozen batch norms
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 on torch 2.13
+)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the run folder; the others of a distributed run only compute."""
+    return getattr(rank_zero_only, "rank", 0) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+def fit(
+    module: TrainModule,
+    data: CropData,
+    folder: RunFolder,
+    *,
+    settings: TrainSettings,
+    machine: Machine,
+    resume: bool = False,
+) -> pl.Trainer:
+    """Trains, leaves `best.ckpt` and `last.ckpt`, and loads the best weights into the module.
+
+    Args:
+        module: The task and its settings.
+        data: Its batches.
+        folder: Where checkpoints and metrics.csv go.
+        settings: The recipe.
+        machine: Where to compute.
+        resume: Go on from `last.ckpt` if there is one.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, with a sentence on how to go on.
+        UserError: if the machine cannot be used as asked, or the loss is not a number.
+    """
+    table = EpochTable(folder)
+    callbacks: list[Callback] = [CalibrateTiers(data), table]
+    if settings.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=settings.ema))
+    callbacks += _checkpoints(folder)
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar(refresh_rate=4, console_kwargs={"stderr": True}))
+    start = folder.last_checkpoint if resume and folder.last_checkpoint.exists() else None
+    with _calm():
+        trainer = _trainer(folder, callbacks, settings=settings, machine=machine)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            # Lightning turns Ctrl-C into exit(1)
+            if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            done = len(table.rows)
+            where = f"after epoch {done} of {settings.epochs}" if done else "in the first epoch"
+            raise KeyboardInterrupt(
+                f"stopped by Ctrl-C {where}; the same command with --resume goes on"
+            ) from None
+    best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    return trainer
+
+
+def _trainer(
+    folder: RunFolder, callbacks: list[Callback], *, settings: TrainSettings, machine: Machine
+) -> pl.Trainer:
+    try:
+        return pl.Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            strategy=_strategy(machine),
+            num_nodes=machine.num_nodes,
+            precision=machine.precision,  # type: ignore[arg-type]
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.clip_gradient or None,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # EpochOrder shares the images out itself
+            inference_mode=False,
+            default_root_dir=folder.path,
+        )
+    except (ValueError, RuntimeError) as problem:  # Lightning's MisconfigurationException is one
+        raise UserError(f"this machine cannot train as asked: {problem}") from problem
+
+
+def _strategy(machine: Machine) -> str:
+    """Lightning's name of the strategy, with leave for branches that a step does not use."""
+    several = machine.num_nodes * _num_devices(machine) > 1
+    name = "ddp" if machine.strategy == "auto" and several else machine.strategy
+    if name in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"):
+        return f"{name}_find_unused_parameters_true"
+    return name
+
+
+def _num_devices(machine: Machine) -> int:
+    if machine.devices in ("auto", "-1"):
+        on_gpu = machine.accelerator in ("auto", "gpu", "cuda")
+        return max(1, torch.cuda.device_count()) if on_gpu else 1
+    if "," in machine.devices:
+        return len([index for index in machine.devices.split(",") if index.strip()])
+    return int(machine.devices)
+
+
+def _checkpoints(folder: RunFolder) -> list[Callback]:
+    shared = {
+        "dirpath": folder.last_checkpoint.parent,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+        "auto_insert_metric_name": False,
+    }
+    best = folder.best_checkpoint.stem
+    return [
+        BestCheckpoint(
+            filename=best, monitor="dev_mean", mode="max", save_weights_only=True, **shared
+        ),
+        ModelCheckpoint(filename=folder.last_checkpoint.stem, **shared),
+    ]
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """No chatter of Lightning's, torch's global seed and the Ctrl-C handler as they were."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main_thread else None
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,167 @@
+"""The loop: it learns, it is repeatable, and a killed run goes on as if nothing had happened."""
+
+import csv
+import signal
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from pliant.errors import UserError
+from pliant.train.fit import fit
+from pliant.train.run_folder import RunFolder
+from pliant.train.settings import Machine
+
+CPU = Machine(accelerator="cpu")
+
+
+def _fit(parts, recipe, folder, *, resume=False, **more):
+    module, batches = parts(recipe, **more)
+    fit(module, batches, folder, settings=recipe, machine=CPU, resume=resume)
+    return module
+
+
+def _rows(folder):
+    text = (folder.path / "metrics.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _same(one, other):
+    first, second = one.network.state_dict(), other.network.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture
+def folder(run_path):
+    return RunFolder.create(run_path, {"task": "pad"})
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": 0.5}, {"optimiser": "adamw", "lr": 0.001}])
+def test_a_resumed_run_equals_an_uninterrupted_one(parts, recipe, folder, tmp_path, more):
+    recipe = replace(recipe, **more)
+    whole = _fit(parts, recipe, folder)
+
+    killed = RunFolder.create(tmp_path / "killed", {})
+
+    class Killed(RuntimeError):
+        pass
+
+    module, batches = parts(recipe)
+    step = module.training_step
+
+    def dies_in_epoch_3(batch, batch_idx):
+        if module.current_epoch == 2 and batch_idx == 1:
+            raise Killed
+        return step(batch, batch_idx)
+
+    module.training_step = dies_in_epoch_3
+    with pytest.raises(Killed):
+        fit(module, batches, killed, settings=recipe, machine=CPU)
+    assert len(_rows(killed)) == 2
+
+    resumed = _fit(parts, recipe, killed, resume=True)
+    _same(whole, resumed)
+    timed = {"seconds", "seconds_per_step", "dev_seconds"}
+    for one, other in zip(_rows(folder), _rows(killed), strict=True):
+        assert {k: one[k] for k in one.keys() - timed} == {k: other[k] for k in one.keys() - timed}
+
+
+def test_it_learns_and_its_table_adds_up(parts, recipe, folder):
+    recipe = replace(recipe, epochs=4, lr=0.02)
+    _fit(parts, recipe, folder, number=64)
+    rows = _rows(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[-1]["dev_auc_low"]) > 0.8
+    mean = (float(rows[-1]["dev_auc_low"]) + float(rows[-1]["dev_auc_max"])) / 2
+    assert float(rows[-1]["dev_mean"]) == pytest.approx(mean)
+    assert rows[-1]["total_samples"] == str(4 * 64)
+    assert rows[-1]["total_macs"] == str(4 * 64 * 10)  # the fixture counts 10 MACs an image
+    assert rows[0]["macs_per_step"] == str(8 * 10)
+    assert rows[0]["steps"] == "8"
+    assert float(rows[0]["seconds"]) > 0
+    assert float(rows[-1]["lr"]) < 1e-6
+
+
+def test_same_seed_same_result_other_seed_another(parts, recipe, tmp_path):
+    recipe = replace(recipe, epochs=1)
+    runs = [
+        _fit(parts, replace(recipe, seed=seed), RunFolder.create(tmp_path / str(k), {}))
+        for k, seed in enumerate((0, 0, 1))
+    ]
+    _same(runs[0], runs[1])
+    weights = [run.network.state_dict()["net.classifier.1.weight"] for run in runs]
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_it_leaves_the_callers_random_state_and_ctrl_c_handler(parts, recipe, folder):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    handler = signal.getsignal(signal.SIGINT)
+    torch.manual_seed(5)
+    _fit(parts, replace(recipe, epochs=1), folder)
+    assert torch.equal(torch.rand(3), expected)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_plain_network_trains_the_same_way(parts, recipe, folder):
+    module = _fit(parts, replace(recipe, epochs=1), folder, model="mobilenet_v2")
+    assert list(module.network.tiers) == ["plain"]
+    assert "dev_auc_plain" in _rows(folder)[0]
+
+
+def test_a_loss_that_is_no_number_says_what_to_do(parts, recipe, folder):
+    module, batches = parts(recipe)
+    with torch.no_grad():
+        module.network.get_parameter("net.classifier.1.bias").fill_(float("nan"))
+    with pytest.raises(UserError, match=r"the loss became nan in epoch 1.*lower --lr than 0.05"):
+        fit(module, batches, folder, settings=recipe, machine=CPU)
+
+
+def test_ctrl_c_says_how_to_go_on(parts, recipe, folder, capfd):
+    module, batches = parts(recipe)
+    step = module.training_step
+
+    def interrupted(batch, batch_idx):
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(batch, batch_idx)
+
+    module.training_step = interrupted
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"after epoch 1 of 3; the same .* --resume"):
+        fit(module, batches, folder, settings=recipe, machine=CPU)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert folder.last_checkpoint.exists()
+    assert "".join(capfd.readouterr()) == ""  # the sentence is the caller's to say
+
+
+def test_frozen_batch_norm_keeps_its_statistics(parts, recipe, folder):
+    recipe = replace(recipe, epochs=1, freeze_batch_norm=True)
+    module, batches = parts(recipe)
+    before = {k: v.clone() for k, v in module.network.state_dict().items() if "running" in k}
+    fit(module, batches, folder, settings=recipe, machine=CPU)
+    after = module.network.state_dict()
+    assert before
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_machine_that_is_not_there(parts, recipe, folder):
+    module, batches = parts(recipe)
+    with pytest.raises(UserError, match="this machine cannot train as asked"):
+        fit(module, batches, folder, settings=recipe, machine=Machine(accelerator="gpux"))
+
+
+def test_the_best_epoch_is_kept_and_of_equal_ones_the_latest(tmp_path):
+    from pliant.train.callbacks import BestCheckpoint
+
+    keeper = BestCheckpoint(dirpath=tmp_path, monitor="dev_mean", mode="max")
+    trainer = pl.Trainer(accelerator="cpu", logger=False, max_epochs=1)
+    keeper.best_model_score = torch.tensor(0.9)
+    keeper.best_k_models = {"a": torch.tensor(0.9)}
+    keeper.kth_best_model_path = "a"
+    verdicts = [keeper.check_monitor_top_k(trainer, torch.tensor(x)) for x in (0.8, 0.9, 0.95)]
+    assert [bool(v) for v in verdicts] == [False, True, True]
