@@ -1,0 +1,260 @@
+"""Photos from a camera become face cut-outs: found, cut and cached once, on all cores.
+
+A cut-out holds the photo's pixels within 2.0 times the box, shrunk to at most 256 px, as PNG;
+nothing is made up where it would reach over the photo's edge. A journal in the cache folder has one
+line per photo, so that a killed run goes on where it stopped; a photo that changed is cut again.
+The cache is for its owner's eyes only, and can be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pliant.data.manifest import Sample, Skipped, write_manifest
+from pliant.data.progress import map_threads, watched
+from pliant.data.readable import refuse_too_many
+from pliant.errors import UserError
+from pliant.runtime.faces import Face, FaceFinder, Undecided, choose_face
+from pliant.runtime.files import sha256_file, write_atomic
+from pliant.runtime.images import BadImage, read_image
+
+CUT_SCALE = 2.0
+"""Side of a cut-out in multiples of the box's longer side."""
+CUT_PX = 256
+"""Longest side of a cut-out."""
+FORMAT = 1
+"""Raised when the cut-outs change, so that old caches are left alone."""
+WORDS = {
+    "no_face": "no face found",
+    "several_faces": "several faces found",
+    "face_too_small": "the face is too small",
+}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One line of the journal."""
+
+    name: str
+    stamp: str
+    """The photo's size and time of change."""
+    box: list[float] | None
+    """In pixels of the cut-out."""
+    landmarks: list[list[float]] | None
+    reason: str | None
+    """Why there is no cut-out."""
+    unreadable: bool = False
+
+
+def cut_faces(
+    samples: Sequence[Sample],
+    source: Path,
+    *,
+    detector: Path | None,
+    cache_dir: Path | None,
+    progress: bool,
+) -> tuple[list[Sample], list[Skipped], list[str]]:
+    """Samples that have a box, unchanged, and cut-outs of the others; what was skipped; notes.
+
+    Args:
+        samples: Of one data set.
+        source: The data set's place; with the detector it names the cache's folder.
+        detector: A YuNet ONNX file, or None for the cascade.
+        cache_dir: Root of the cache, or None for the user's.
+        progress: Show a bar on stderr where that is a terminal.
+
+    Raises:
+        UserError: if more than 5 % of the photos cannot be read, or no face is found.
+    """
+    finder = FaceFinder(detector)
+    folder = cache_folder(source, detector, cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the cache folder {folder}: {error.strerror}; set XDG_CACHE_HOME to "
+            "a place that can be written"
+        ) from error
+    photos = [sample for sample in samples if sample.box is None]
+    found = _find_all(photos, folder, finder, progress=progress)
+    unreadable = [
+        Skipped(p.path, f.reason or "") for p, f in zip(photos, found, strict=True) if f.unreadable
+    ]
+    refuse_too_many(unreadable, len(samples))
+    by_name = {photo.name: record for photo, record in zip(photos, found, strict=True)}
+    usable, skipped, cuts = [], [], []
+    for sample in samples:
+        record = by_name.get(sample.name)
+        if record is None:
+            usable.append(sample)
+        elif record.reason:
+            skipped.append(Skipped(sample.path, record.reason))
+            unreadable += skipped[-1:] if record.unreadable else []
+        else:
+            cuts.append(_as_cut(sample, record, folder))
+            usable.append(cuts[-1])
+    refuse_too_many(unreadable, len(samples))
+    if not usable:
+        reasons = Counter(skip.reason for skip in skipped)
+        counts = ", ".join(f"{n} x {reason}" for reason, n in reasons.items())
+        raise UserError(f"{source}: no photo of {len(photos)} can be used ({counts})")
+    write_manifest(cuts, folder / "manifest.csv")
+    return usable, skipped, _notes(photos, by_name, finder.name)
+
+
+def cache_folder(source: Path, detector: Path | None, cache_dir: Path | None) -> Path:
+    """One folder for each data set and detector."""
+    root = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant"
+    source = source.resolve()
+    which = sha256_file(detector) if detector else "cascade"
+    key = hashlib.sha256(f"{FORMAT}\n{source}\n{which}".encode()).hexdigest()[:12]
+    name = source.stem if source.is_file() else source.name
+    return Path(root).resolve() / "faces" / f"{name[:60]}-{key}"
+
+
+def cut_out(
+    image: NDArray[np.uint8], face: Face
+) -> tuple[NDArray[np.uint8], list[float], list[list[float]] | None]:
+    """The pixels within `CUT_SCALE` times the box; box and landmarks in pixels of the cut-out."""
+    height, width = image.shape[:2]
+    x, y, box_width, box_height = face.box
+    half = CUT_SCALE * face.side / 2
+    centre_x, centre_y = x + box_width / 2, y + box_height / 2
+    left, top = (max(0, int(np.floor(v - half))) for v in (centre_x, centre_y))
+    right = min(width, int(np.ceil(centre_x + half)))
+    bottom = min(height, int(np.ceil(centre_y + half)))
+    part = image[top:bottom, left:right]
+    rows, columns = part.shape[:2]
+    shrink = min(1.0, CUT_PX / max(rows, columns))
+    if shrink < 1:
+        size = (max(1, round(columns * shrink)), max(1, round(rows * shrink)))
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    by = np.array([part.shape[1] / columns, part.shape[0] / rows])
+    box = [*((x - left) * by[0], (y - top) * by[1]), *(box_width * by[0], box_height * by[1])]
+    points = None
+    if face.landmarks:
+        points = ((np.array(face.landmarks) - (left, top)) * by).round(3).tolist()
+    return part.astype(np.uint8), [round(float(v), 3) for v in box], points
+
+
+def _find_all(
+    photos: Sequence[Sample], folder: Path, finder: FaceFinder, *, progress: bool
+) -> list[_Found]:
+    """A record for each photo: from the journal where it has one, else found now and added."""
+    journal = folder / "journal.jsonl"
+    known = _read_journal(journal)
+    stamps = [_stamp(photo.path) for photo in photos]
+    missing = [
+        (photo, stamp)
+        for photo, stamp in zip(photos, stamps, strict=True)
+        if not _holds(known.get(photo.name), stamp, folder)
+    ]
+    if not missing:
+        return [known[photo.name] for photo in photos]
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the photos are spread over the cores, not each of them
+    try:
+        with open(journal, "a", encoding="utf-8") as file:
+            records = map_threads(lambda job: _find_one(*job, folder, finder), missing)
+            for record in watched(records, len(missing), "finding faces", progress=progress):
+                file.write(json.dumps(record.__dict__) + "\n")
+                file.flush()
+                known[record.name] = record
+    finally:
+        cv2.setNumThreads(threads)
+    return [known[photo.name] for photo in photos]
+
+
+def _find_one(photo: Sample, stamp: str, folder: Path, finder: FaceFinder) -> _Found:
+    def without(reason: str, *, unreadable: bool = False) -> _Found:
+        return _Found(photo.name, stamp, None, None, reason, unreadable)
+
+    try:
+        image = read_image(photo.path)
+    except BadImage as error:
+        return without(str(error), unreadable=True)
+    face = choose_face(finder.find(image))
+    if isinstance(face, Undecided):
+        return without(WORDS[face.reason])
+    part, box, points = cut_out(image, face)
+    done, data = cv2.imencode(".png", cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
+    assert done
+    path = _cut_path(folder, photo.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data.tobytes())
+    return _Found(photo.name, stamp, box, points, None)
+
+
+def _cut_path(folder: Path, name: str) -> Path:
+    """Mirrors the photo's own path; the ending is added, so a.jpg and a.png stay apart."""
+    return folder / "cuts" / f"{name}.png"
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _holds(record: _Found | None, stamp: str, folder: Path) -> bool:
+    if record is None or record.stamp != stamp:
+        return False
+    return record.reason is not None or _cut_path(folder, record.name).is_file()
+
+
+def _read_journal(path: Path) -> dict[str, _Found]:
+    """The last record of each photo; a line that a kill cut short is passed over."""
+    if not path.is_file():
+        return {}
+    known: dict[str, _Found] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values: dict[str, Any] = json.loads(line)
+            record = _Found(**values)
+        except (json.JSONDecodeError, TypeError):
+            continue
+        known[record.name] = record
+    return known
+
+
+def _as_cut(sample: Sample, record: _Found, folder: Path) -> Sample:
+    """Depth and infrared images no longer lie over the cut-out, so they are left out."""
+    assert record.box is not None
+    x, y, width, height = record.box
+    points = record.landmarks and tuple((px, py) for px, py in record.landmarks)
+    return replace(
+        sample,
+        path=_cut_path(folder, sample.name),
+        box=(x, y, width, height),
+        landmarks=points or None,
+        depth_path=None,
+        ir_path=None,
+    )
+
+
+def _notes(photos: Sequence[Sample], found: dict[str, _Found], detector: str) -> list[str]:
+    """How many faces were found, and where none were, by class: a bias that a user should see."""
+    good = sum(record.reason is None for record in found.values())
+    notes = [f"faces were found in {good} of {len(photos)} photos by {detector}"]
+    lost = Counter(
+        ("bona fide" if photo.bona_fide else "attack", found[photo.name].reason)
+        for photo in photos
+        if found[photo.name].reason and not found[photo.name].unreadable
+    )
+    if lost:
+        counts = ", ".join(f"{n} {kind}: {reason}" for (kind, reason), n in sorted(lost.items()))
+        notes.append(f"photos without one usable face are skipped ({counts})")
+    if any(photo.depth_path or photo.ir_path for photo in photos):
+        notes.append("depth and infrared images of photos without a face box are not used")
+    return notes
