@@ -16,7 +16,7 @@ from pliant.errors import UserError
 
 
 def test_by_hand():
-    network = AdaptiveNetwork(nn.Sequential(nn.BatchNorm2d(1)))
+    network = AdaptiveNetwork(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()))
     batches = [torch.tensor([0.0, 2.0]), torch.tensor([4.0, 4.0, 8.0, 8.0])]
     found = calibrate(network, "plain", [b.view(-1, 1, 1, 1) for b in batches], name="plain")
     assert found.values[0] is not None

@@ -9,7 +9,7 @@ Stored under `tier.<name>.<batch norm>.running_mean` and `running_var`, the path
 network's `net`. Staleness: every training step and every load of weights raises a counter that
 `use` compares; across files, and for weights changed behind the network's back, `fingerprint`.
 
-Shapes: B = batch, S = side in pixels.
+Shapes: B, C, H, W, written "_ _ _ _" because the last batch may be smaller.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ PREFIX = "tier."
 def calibrate(
     network: AdaptiveNetwork,
     what: Configuration | str,
-    batches: Iterable[Float[Tensor, "B 3 S S"]],
+    batches: Iterable[Float[Tensor, "_ _ _ _"]],
     *,
     name: str,
 ) -> TierStatistics:

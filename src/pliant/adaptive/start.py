@@ -49,7 +49,7 @@ def load_start(
     source: str | Path | State,
     light_start: LightStart = "largest",
     *,
-    images: Float[Tensor, "B 3 S S"] | None = None,
+    images: Float[Tensor, "B C H W"] | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Gives the heavy branches a checkpoint of the plain network, and the light ones their start.
@@ -98,7 +98,7 @@ def start_light(
     network: "AdaptiveNetwork",
     how: LightStart = "largest",
     *,
-    images: Float[Tensor, "B 3 S S"] | None = None,
+    images: Float[Tensor, "B C H W"] | None = None,
     seed: int | None = None,
 ) -> None:
     """Sets the weights of every branch but the heavy ones, from the heavy ones; see above.
@@ -136,7 +136,7 @@ def start_light(
 
 
 @torch.no_grad()
-def light_errors(network: "AdaptiveNetwork", images: Float[Tensor, "B 3 S S"]) -> list[float]:
+def light_errors(network: "AdaptiveNetwork", images: Float[Tensor, "B C H W"]) -> list[float]:
     """Share of the heavy branch's variance that the lightest branch misses, for every block.
 
     0: the same output; 1: as far as a constant. Both see what the heavy path sees; the light one's

@@ -3,7 +3,7 @@
 Every batch norm of an adaptive network looks its running mean and variance up at the switch; in
 training mode, and where the tier in use has none for it, it finds its own.
 
-Shapes: C = channels.
+Shapes: _ = channels, another number for every batch norm.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ class StaleCalibrationWarning(UserWarning):
 class TierStatistics:
     """Running means and variances of one tier, in the order of the network's batch norms."""
 
-    values: list[tuple[Float[Tensor, " C"], Float[Tensor, " C"]] | None]
+    values: list[tuple[Float[Tensor, " _"], Float[Tensor, " _"]] | None]
     """(mean, variance); None for a batch norm that the tier does not run."""
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> None:

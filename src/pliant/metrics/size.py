@@ -1,9 +1,10 @@
 """How many bytes a network's weights take."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class _Tensor(Protocol):
     def numel(self) -> int: ...
     def element_size(self) -> int: ...
