@@ -137,8 +137,8 @@ def latency_table(
     `one_at_a_time` every branch is the difference of two measurements: all light, and all light
     but one. `mixed` adds as many configurations with letters drawn at random and fits by least
     squares: every measurement then informs every block, and branches are timed in company.
-    On one CPU thread at 96 px fresh configurations were predicted to 3-18 % by the former, to 1 %,
-    which is the noise of measuring, by the latter.
+    On one CPU thread at 96 px (CPU time, on a busy machine) fresh configurations were predicted to
+    3-18 % by the former and to 1 %, the noise of measuring, by the latter.
 
     Args:
         network: The network, on the device to be measured; its mode and configuration stay.
