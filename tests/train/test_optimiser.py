@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from pliant.adaptive.network import pta_mobilenet_v2
 from pliant.train.optimiser import build_optimiser, lr_factor, parameter_groups
 from pliant.train.settings import TrainSettings
 
@@ -31,7 +32,7 @@ def test_schedule_rises_then_falls(total, share):
 
 def test_groups_hold_every_parameter_once():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    decays, spared = parameter_groups(model, 0.1)
+    decays, spared = parameter_groups(model, lr=0.2, weight_decay=0.1, light_lr=3)
     assert decays["weight_decay"] == 0.1
     assert spared["weight_decay"] == 0.0
     assert [p.ndim for p in decays["params"]] == [4, 2]
@@ -50,3 +51,13 @@ def test_built_optimiser_steps_through_the_run(name, kind):
         optimiser.step()
         schedule.step()
     assert seen == pytest.approx([0.125, 0.25, 0.375, 0.5, 0.375, 0.125])
+
+
+def test_light_branches_learn_at_their_own_rate():
+    model = pta_mobilenet_v2(width=0.1)
+    groups = parameter_groups(model, lr=0.2, weight_decay=0.1, light_lr=3)
+    assert [group["lr"] for group in groups] == pytest.approx([0.2, 0.2, 0.6, 0.6])
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    fast = {id(p) for group in groups[2:] for p in group["params"]}
+    named = {name for name, p in model.named_parameters() if id(p) in fast}
+    assert named == {name for name, _ in model.named_parameters() if ".branches.light." in name}

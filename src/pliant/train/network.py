@@ -70,9 +70,11 @@ def task_of(network: AdaptiveNetwork, settings: TrainSettings) -> AdaptiveTask |
     if not network.num_blocks:
         return PlainTask(network, label_smoothing=settings.label_smoothing)
     make = known(settings.sampler, SAMPLERS, "sampler")
-    more = (
-        {"names": tuple(tiers_of(network, settings.tiers))} if make is SAMPLERS["presets"] else {}
-    )
+    more: dict[str, object] = {}
+    if make is SAMPLERS["presets"]:
+        more["names"] = tuple(tiers_of(network, settings.tiers))
+        # the first tier is the cheapest, and starts furthest from done
+        more["weights"] = settings.sample_weights or (2, *[1] * (len(settings.tiers) - 1))
     return AdaptiveTask(
         network,
         make(num_blocks=network.num_blocks, seed=settings.seed, **more),

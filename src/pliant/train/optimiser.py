@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pliant.adaptive.block import PTABlock
 from pliant.train.settings import TrainSettings
 
 
@@ -24,20 +25,39 @@ def lr_factor(step: int, *, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: weights of two axes and more decay; norms and biases, all 1-D, do not."""
-    wanted = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def parameter_groups(
+    model: nn.Module, *, lr: float, weight_decay: float, light_lr: float
+) -> list[dict]:
+    """Groups by two questions: does it decay, and is it of a branch other than the heavy ones?
+
+    Weights of two axes and more decay; norms and biases, all 1-D, do not. Heavy branches, stem,
+    head and classifier learn at `lr`; the other branches, in no checkpoint, at `lr * light_lr`.
+    """
+    lighter = {
+        id(parameter)
+        for block in model.modules()
+        if isinstance(block, PTABlock)
+        for branch in list(block.branches.values())[:-1]
+        for parameter in branch.parameters()
+    }
+    groups = []
+    for light in (False, True):
+        wanted = [p for p in model.parameters() if p.requires_grad and (id(p) in lighter) == light]
+        rate = lr * light_lr if light else lr
+        decays = [p for p in wanted if p.ndim > 1]
+        spared = [p for p in wanted if p.ndim <= 1]
+        groups.append({"params": decays, "weight_decay": weight_decay, "lr": rate})
+        groups.append({"params": spared, "weight_decay": 0.0, "lr": rate})
+    return [group for group in groups if group["params"]]
 
 
 def build_optimiser(
     model: nn.Module, settings: TrainSettings, *, total_steps: int
 ) -> tuple[Optimizer, LambdaLR]:
     """The optimiser of `settings` and the schedule, to be stepped once per training step."""
-    groups = parameter_groups(model, settings.weight_decay)
+    groups = parameter_groups(
+        model, lr=settings.lr, weight_decay=settings.weight_decay, light_lr=settings.light_lr
+    )
     if settings.optimiser == "adamw":
         optimiser: Optimizer = AdamW(groups, lr=settings.lr)
     else:

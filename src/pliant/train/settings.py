@@ -20,14 +20,16 @@ def _need(right: bool, name: str, wanted: str, got: object) -> None:
 class TrainSettings:
     """The recipe."""
 
-    epochs: int = 10
+    epochs: int = 30
     """Passes over the training images, >= 1."""
     batch_size: int = 32
     """Images per step and process; at most the training set."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
     """`sgd` with Nesterov momentum, or `adamw`."""
-    lr: float = 0.02
+    lr: float = 0.01
     """Peak learning rate, > 0; it rises over the warm-up and falls by a cosine to 0."""
+    light_lr: float = 4.0
+    """Learning rate of the light branches in units of `lr`, > 0; they start further from done."""
     momentum: float = 0.9
     """Of SGD, 0 to below 1."""
     weight_decay: float = 5e-4
@@ -40,10 +42,12 @@ class TrainSettings:
     """Largest norm of the gradient; 0: no limit."""
     balance: bool = True
     """Draw every class equally often; an epoch keeps its number of images."""
-    light_start: Literal["largest", "rank1", "fitted", "random"] = "largest"
+    light_start: Literal["largest", "rank1", "fitted", "random"] = "fitted"
     """How light branches start where weights are given; see pliant.adaptive.start."""
     sampler: str = "presets"
     """Which configurations a step trains; see pliant.adaptive.sampling."""
+    sample_weights: tuple[float, ...] = ()
+    """Odds of each tier in `presets`, in the order of `tiers`; (): the first twice as often."""
     distill_weight: float = 0.0
     """Share of the loss by which the heaviest configuration teaches the others, 0 to 1."""
     distill_temperature: float = 2.0
@@ -70,6 +74,13 @@ class TrainSettings:
         _need(self.batch_size >= 2, "batch_size", ">= 2", self.batch_size)
         _need(self.optimiser in ("sgd", "adamw"), "optimiser", "sgd or adamw", self.optimiser)
         _need(self.lr > 0, "lr", "> 0", self.lr)
+        _need(self.light_lr > 0, "light_lr", "> 0", self.light_lr)
+        fits = not self.sample_weights or (
+            len(self.sample_weights) == len(self.tiers)
+            and min(self.sample_weights) >= 0
+            and sum(self.sample_weights) > 0
+        )
+        _need(fits, "sample_weights", "one weight >= 0 for each tier", self.sample_weights)
         _need(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
         _need(self.weight_decay >= 0, "weight_decay", ">= 0", self.weight_decay)
         _need(self.warmup_epochs >= 0, "warmup_epochs", ">= 0", self.warmup_epochs)

@@ -1,0 +1,120 @@
+"""What `pliant train` trains on: samples read, checked, and split by subject."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pliant.data.crops import CropDataset, load_or_skip
+from pliant.data.manifest import Sample
+from pliant.data.source import open_source
+from pliant.data.split import Split, check_subjects, split_by_subject
+from pliant.errors import UserError
+from pliant.runtime.crop import Preprocessing
+
+PAD_CLASSES = ("attack", "bona_fide")
+"""Names of the two logits of anti-spoofing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The samples that a run uses, and what has to be said of them."""
+
+    task: str
+    """`pad` or `classify`."""
+    train: list[Sample]
+    """Gradients and batch-norm statistics come from these."""
+    dev: list[Sample]
+    """The best epoch and the thresholds come from these."""
+    classes: tuple[str, ...]
+    """Names of the logits, in order."""
+    skipped: list[dict[str, str]]
+    """`path` and `reason` of what could not be used."""
+    record: dict[str, Any]
+    """For settings.json."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """None for anti-spoofing, which is judged by AUC and not by accuracy."""
+        return None if self.task == "pad" else len(self.classes)
+
+    def crops(
+        self,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        *,
+        size: int | None = None,
+        scale: float | None = None,
+    ) -> CropDataset:
+        """Crops as the network wants them, or of another `size` and `scale`."""
+        return CropDataset(
+            samples,
+            size=size or preprocessing.size,
+            crop_scale=scale or preprocessing.crop_scale,
+            border=preprocessing.border,
+            classes=None if self.task == "pad" else self.classes,
+        )
+
+
+def prepare(
+    data: Path, task: str, *, detector: Path | None, dev_share: float, seed: int
+) -> Prepared:
+    """Reads the data, checks every image of train and dev, splits off dev where there is none.
+
+    Args:
+        data: A manifest CSV, or a folder.
+        task: `pad` or `classify`.
+        detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
+        dev_share: Share of the subjects that becomes dev where the data names no dev.
+        seed: Of that split.
+
+    Raises:
+        UserError: if the data is missing, empty or leaks subjects, has one class or no dev side, or
+            too many images are unreadable.
+    """
+    source = open_source(data, task, detector=detector)
+    check_subjects(source.samples)
+    used = [sample for sample in source.samples if sample.split != "test"]
+    kept, skipped = load_or_skip(used)
+    split = split_by_subject(kept, seed=seed, dev_share=dev_share)
+    if not split.dev:
+        raise UserError(f"{data} has no dev split; mark dev samples, or give --dev-share above 0")
+    classes = PAD_CLASSES if task == "pad" else _class_names(split)
+    notes = [*source.notes, *split.notes]
+    all_skipped = [*source.skipped, *skipped]
+    if all_skipped:
+        notes.append(f"{len(all_skipped)} images could not be used; skipped.csv lists them")
+    say(f"data: {source.name}, {len(split.train)} images to train on, {len(split.dev)} for dev")
+    say(*notes)
+    return Prepared(
+        task=task,
+        train=split.train,
+        dev=split.dev,
+        classes=classes,
+        skipped=[{"path": str(skip.path), "reason": skip.reason} for skip in all_skipped],
+        record={
+            "name": source.name,
+            "sha256": source.sha256,
+            "num_train": len(split.train),
+            "num_dev": len(split.dev),
+            "num_test": len(source.samples) - len(used),
+            "train_subjects": sorted({s.subject for s in split.train if s.subject}),
+            "dev_subjects": sorted({s.subject for s in split.dev if s.subject}),
+            "notes": notes,
+        },
+    )
+
+
+def _class_names(split: Split) -> tuple[str, ...]:
+    names = {str(sample.label) for sample in split.train}
+    strange = sorted({str(sample.label) for sample in split.dev} - names)
+    if strange:
+        raise UserError(f'class "{strange[0]}" occurs in dev but not in the training data')
+    return tuple(sorted(names))
+
+
+def say(*sentences: str) -> None:
+    """One line each, on stderr."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)

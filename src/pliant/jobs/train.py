@@ -1,0 +1,311 @@
+"""`pliant train --data PATH --out RUN`: one network, trained once, with every tier ready for use.
+
+Reads and splits the data, trains, calibrates every tier on training images, fits its threshold on
+the dev split alone, counts its cost, and leaves a run folder. The test split is never looked at.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from pliant.data.augment import Augment
+from pliant.errors import UserError
+from pliant.runtime.crop import Preprocessing
+from pliant.runtime.files import sha256_file
+from pliant.train.settings import Machine, NetworkSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from pliant.adaptive.network import AdaptiveNetwork
+    from pliant.data.captures import DevCrops
+    from pliant.data.manifest import Sample
+    from pliant.jobs.samples import Prepared
+    from pliant.train.data_module import CropData
+    from pliant.train.module import TrainModule
+    from pliant.train.run_folder import RunFolder
+
+PLAIN_AUGMENT = Augment(simulate=(), camera=0.0, recompress=0.0)
+"""What `classify` gets where no augmentation was asked for: crops, turns, flips."""
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    task: Literal["pad", "classify"] = "pad",
+    init: Path | None = None,
+    model: str = "pta_mobilenet_v2",
+    resume: bool = False,
+    policy: str = "min_acer",
+    dev_share: float = 0.25,
+    detector: Path | None = None,
+    settings: Annotated[TrainSettings, arg(name="")] = TrainSettings(),  # noqa: B008
+    preprocessing: Annotated[Preprocessing, arg(name="")] = Preprocessing(),  # noqa: B008
+    network: Annotated[NetworkSettings, arg(name="")] = NetworkSettings(),  # noqa: B008
+    augment: Augment = Augment(),  # noqa: B008
+    machine: Annotated[Machine, arg(name="")] = Machine(),  # noqa: B008
+) -> Path:
+    """Train one adaptive network; a finished run folder comes back.
+
+    Args:
+        data: A manifest CSV, or a folder: live/ and spoof/<species>/, or class folders.
+        out: The run folder, new.
+        task: Anti-spoofing (`pad`), or any class folders (`classify`).
+        init: Weights to start from (safetensors, torchvision's MobileNetV2 keys); None: random.
+        model: pta_mobilenet_v2, or mobilenet_v2 for a plain network with one tier.
+        resume: Go on with an unfinished run in `out`; at most one epoch is lost.
+        policy: How each tier's threshold is fitted on dev: min_acer, eer, apcer<=x, bpcer<=x.
+        dev_share: Share of the training subjects that becomes dev where the data names no dev.
+        detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
+        settings: The recipe.
+        preprocessing: The network's input.
+        network: The network's shape.
+        augment: How training crops are varied.
+        machine: Where to compute.
+
+    Raises:
+        UserError: if the data, the start or the machine cannot be used, `out` is taken, or the loss
+            is no longer a number.
+        KeyboardInterrupt: on Ctrl-C; the run can be resumed.
+    """
+    from pliant.jobs.samples import prepare
+    from pliant.pad.thresholds import parse_policy
+    from pliant.train.fit import is_first_process
+    from pliant.train.network import check_names
+    from pliant.train.run_folder import RunFolder
+
+    parse_policy(policy)
+    check_names(model, settings)
+    if not resume and is_first_process():
+        RunFolder.check_free(out)
+    prepared = prepare(data, task, detector=detector, dev_share=dev_share, seed=settings.seed)
+    return train_prepared(
+        prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
+        preprocessing=preprocessing, network=network, augment=augment, machine=machine,
+    )  # fmt: skip
+
+
+def train_prepared(
+    prepared: "Prepared",
+    out: Path,
+    *,
+    init: Path | None,
+    model: str,
+    settings: TrainSettings,
+    preprocessing: Preprocessing,
+    network: NetworkSettings,
+    augment: Augment,
+    machine: Machine = Machine(),  # noqa: B008
+    policy: str = "min_acer",
+    resume: bool = False,
+) -> Path:
+    """`train` from samples that are read and split already; see there."""
+    import torch
+
+    from pliant.train.environment import environment
+    from pliant.train.fit import fit, is_first_process
+    from pliant.train.network import build
+    from pliant.train.run_folder import RunFolder
+
+    first, task = is_first_process(), prepared.task
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        net = build(model, network, num_classes=len(prepared.classes))
+    augment = _augment_of(augment, task)
+    module, batches = _module(net, prepared, settings, preprocessing, augment)
+    record = {
+        "task": task,
+        "classes": list(prepared.classes),
+        "model": model,
+        "network": asdict(network),
+        "preprocessing": preprocessing.to_json(),
+        "training": asdict(settings) | {"policy": policy},
+        "augment": asdict(augment) if settings.augmentation else None,
+        "data": prepared.record,
+        "start": _start(module, batches, init),
+    }
+    if not first:
+        fit(module, batches, RunFolder(out), settings=settings, machine=machine, resume=resume)
+        raise SystemExit(0)  # the first process writes the rest
+    folder = (RunFolder.resume if resume else RunFolder.create)(out, record)
+    try:
+        folder.write_json("environment.json", environment() | asdict(machine))
+        folder.write_csv("skipped.csv", prepared.skipped, ["path", "reason"])
+        trainer = fit(module, batches, folder, settings=settings, machine=machine, resume=resume)
+        module.to(trainer.strategy.root_device)
+        _publish(folder, module, batches, prepared, preprocessing, policy)
+    except Exception as error:
+        folder.fail(str(error))
+        raise
+    return out
+
+
+def _start(module: "TrainModule", batches: "CropData", init: Path | None) -> dict[str, Any]:
+    """Loads the given weights; the record of where the run started, also said on stderr."""
+    from pliant.adaptive.network import load_start
+    from pliant.jobs.samples import say
+    from pliant.train.module import to_floats
+
+    how, seed = module.settings.light_start, module.settings.seed
+    if init is None:
+        say(f"start: random weights, seed {seed}")
+        return {"kind": "random", "seed": seed}
+    images = None
+    if how == "fitted":
+        images = module.normalise(to_floats(next(batches.calibration_batches())))
+    notes = load_start(module.network, init, how, images=images, seed=seed)
+    say(f"start: weights {init.name}", *notes)
+    return {"kind": "weights", "file": init.name, "sha256": sha256_file(init), "notes": notes}
+
+
+def _augment_of(augment: Augment, task: str) -> Augment:
+    """Simulated attacks make no sense for other tasks, nor does anti-spoofing's default."""
+    if task == "pad":
+        return augment
+    return PLAIN_AUGMENT if augment == Augment() else replace(augment, simulate=())
+
+
+def _module(
+    net: "AdaptiveNetwork",
+    prepared: "Prepared",
+    settings: TrainSettings,
+    preprocessing: Preprocessing,
+    augment: Augment,
+) -> "tuple[TrainModule, CropData]":
+    """The module that steps, and the batches that it steps on."""
+    from pliant.adaptive.cost import cost_tables
+    from pliant.train.data_module import CropData
+    from pliant.train.module import ReflectedMargin, TrainModule
+    from pliant.train.network import task_of, tiers_of
+
+    size = preprocessing.size
+    plain = prepared.crops(prepared.train, preprocessing)
+    varied, augmentation = plain, None
+    if settings.augmentation:
+        augmentation, canvas = augment.build(size), augment.canvas_px(size)
+        if all(sample.box for sample in prepared.train):
+            scale = augment.canvas_scale(preprocessing.crop_scale, size)
+            varied = prepared.crops(prepared.train, preprocessing, size=canvas, scale=scale)
+        else:  # a whole image has nothing around it: its margin is reflected
+            augmentation = ReflectedMargin(augmentation, (canvas - size) // 2)
+    dev = _dev_crops(prepared, settings, preprocessing, augment)
+    batches = CropData(
+        train=varied,
+        dev=dev,
+        calibration=plain,
+        train_targets=plain.targets,
+        dev_targets=dev.targets,
+        settings=settings,
+    )
+    module = TrainModule(
+        task_of(net, settings),
+        settings,
+        preprocessing=preprocessing,
+        tiers=tiers_of(net, settings.tiers),
+        num_classes=prepared.num_classes,
+        macs=cost_tables(net, (1, 3, size, size))["macs"].of,
+        augment=augmentation,
+    )
+    return module, batches
+
+
+def _dev_crops(
+    prepared: "Prepared",
+    settings: TrainSettings,
+    preprocessing: Preprocessing,
+    augment: Augment,
+) -> "DevCrops":
+    """The dev crops; with simulated captures where attacks are simulated for training too."""
+    from pliant.data.captures import DevCrops
+
+    size = preprocessing.size
+    wide = None
+    if prepared.task == "pad" and settings.augmentation and augment.simulate:
+        scale = augment.canvas_scale(preprocessing.crop_scale, size)
+        canvas = augment.canvas_px(size)
+        wide = prepared.crops(prepared.dev, preprocessing, size=canvas, scale=scale)
+    plain = prepared.crops(prepared.dev, preprocessing)
+    return DevCrops(plain, wide, settings=augment, seed=settings.seed)
+
+
+def _publish(
+    folder: "RunFolder",
+    module: "TrainModule",
+    batches: "CropData",
+    prepared: "Prepared",
+    preprocessing: Preprocessing,
+    policy: str,
+) -> None:
+    """What makes the folder a run: statistics, thresholds, costs, weights."""
+    from pliant.data.captures import DevCrops
+    from pliant.jobs.scoring import tier_probabilities
+    from pliant.train.callbacks import calibrate_tiers
+    from pliant.train.finish import tier_entries
+
+    calibrate_tiers(module, batches)
+    dev = batches.all_dev
+    assert isinstance(dev, DevCrops)
+    probabilities = tier_probabilities(
+        module.network, dev, preprocessing, list(module.tiers), title="dev"
+    )
+    found = {name: _on_dev(p, dev.samples, prepared, policy) for name, p in probabilities.items()}
+    size = preprocessing.size
+    entries = tier_entries(module.network, input_shape=(1, 3, size, size))
+    folder.write_model(module.network)
+    folder.write_tiers([entry | found[entry["tier"]] for entry in entries])
+    folder.finish()
+
+
+def _on_dev(
+    probabilities: "np.ndarray", samples: "Sequence[Sample]", prepared: "Prepared", policy: str
+) -> dict[str, Any]:
+    """One tier's dev quality, and for anti-spoofing its threshold; null where dev is too small.
+
+    The quality is that of the real dev images; the threshold also sees the simulated captures.
+    """
+    from pliant.jobs.samples import say
+    from pliant.jobs.scoring import to_scores
+    from pliant.pad.metrics import auc
+    from pliant.pad.scores import pool_presentations
+    from pliant.pad.thresholds import fit_threshold
+
+    if prepared.task != "pad":
+        names = [prepared.classes[k] for k in probabilities.argmax(axis=1)]
+        right = [name == sample.label for name, sample in zip(names, prepared.dev, strict=True)]
+        return {"dev": {"accuracy": sum(right) / len(right)}, "threshold": None}
+    dev = pool_presentations(to_scores(samples, probabilities[:, 1]))
+    real = pool_presentations(to_scores(prepared.dev, probabilities[: len(prepared.dev), 1]))
+    source = f"dev split of {prepared.record['name']}"
+    if len(samples) > len(prepared.dev):
+        source += f" and {len(samples) - len(prepared.dev)} simulated captures of it"
+    threshold = None
+    try:
+        threshold = fit_threshold(dev, policy, source=source)
+    except UserError as refusal:
+        say(f"no threshold: {refusal}")
+    return {"dev": {"auc": auc(real)}, "threshold": threshold and threshold.to_json()}
+
+
+def summary(out: Path) -> list:
+    """The tiers of the run, and what to do next."""
+    import json
+
+    from rich.table import Table
+
+    table = Table("tier", "MMACs", "MB", "dev", "threshold")
+    for tier in json.loads((out / "tiers.json").read_text(encoding="utf-8"))["tiers"]:
+        ((measure, value),) = tier["dev"].items()
+        threshold = tier["threshold"]
+        table.add_row(
+            tier["tier"],
+            f"{tier['macs'] / 1e6:.1f}",
+            f"{tier['size_bytes'] / 1e6:.2f}",
+            f"{measure} {value:.4f}",
+            f"{threshold['value']:.4f}" if threshold else "",
+        )
+    return [table, f"Next: pliant evaluate {out} --data DATA --out DIR"]
