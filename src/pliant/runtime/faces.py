@@ -111,7 +111,7 @@ class FaceFinder:
     def _by_cascade(self, image: NDArray[np.uint8]) -> list[Face]:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         squares, hits = self._cascade().detectMultiScale2(
-            grey, scaleFactor=1.1, minNeighbors=MIN_NEIGHBOURS, minSize=(24, 24)
+            grey, scaleFactor=1.1, minNeighbors=MIN_NEIGHBOURS, minSize=(32, 32)
         )
         return [
             Face(
