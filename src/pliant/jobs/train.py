@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from pliant.data.augment import Augment
-from pliant.errors import UserError
 from pliant.runtime.crop import Preprocessing
 from pliant.runtime.files import sha256_file
 from pliant.train.settings import Machine, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-
     from pliant.adaptive.network import AdaptiveNetwork
     from pliant.data.captures import DevCrops
-    from pliant.data.manifest import Sample
     from pliant.jobs.samples import Prepared
     from pliant.train.data_module import CropData
     from pliant.train.module import TrainModule
-    from pliant.train.run_folder import RunFolder
 
 PLAIN_AUGMENT = Augment(simulate=(), camera=0.0, recompress=0.0)
 """What `classify` gets where no augmentation was asked for: crops, turns, flips."""
@@ -83,7 +76,14 @@ def train(
     check_names(model, settings)
     if not resume and is_first_process():
         RunFolder.check_free(out)
-    prepared = prepare(data, task, detector=detector, dev_share=dev_share, seed=settings.seed)
+    prepared = prepare(
+        data,
+        task,
+        detector=detector,
+        dev_share=dev_share,
+        seed=settings.seed,
+        simulate=augment.simulate if settings.augmentation and task == "pad" else (),
+    )
     return train_prepared(
         prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
         preprocessing=preprocessing, network=network, augment=augment, machine=machine,
@@ -107,6 +107,7 @@ def train_prepared(
     """`train` from samples that are read and split already; see there."""
     import torch
 
+    from pliant.jobs.publish import publish
     from pliant.train.environment import environment
     from pliant.train.fit import fit, is_first_process
     from pliant.train.network import build
@@ -138,7 +139,7 @@ def train_prepared(
         folder.write_csv("skipped.csv", prepared.skipped, ["path", "reason"])
         trainer = fit(module, batches, folder, settings=settings, machine=machine, resume=resume)
         module.to(trainer.strategy.root_device)
-        _publish(folder, module, batches, prepared, preprocessing, policy)
+        publish(folder, module, batches, prepared, preprocessing, policy)
     except Exception as error:
         folder.fail(str(error))
         raise
@@ -231,64 +232,6 @@ def _dev_crops(
         wide = prepared.crops(prepared.dev, preprocessing, size=canvas, scale=scale)
     plain = prepared.crops(prepared.dev, preprocessing)
     return DevCrops(plain, wide, settings=augment, seed=settings.seed)
-
-
-def _publish(
-    folder: "RunFolder",
-    module: "TrainModule",
-    batches: "CropData",
-    prepared: "Prepared",
-    preprocessing: Preprocessing,
-    policy: str,
-) -> None:
-    """What makes the folder a run: statistics, thresholds, costs, weights."""
-    from pliant.data.captures import DevCrops
-    from pliant.jobs.scoring import tier_probabilities
-    from pliant.train.callbacks import calibrate_tiers
-    from pliant.train.finish import tier_entries
-
-    calibrate_tiers(module, batches)
-    dev = batches.all_dev
-    assert isinstance(dev, DevCrops)
-    probabilities = tier_probabilities(
-        module.network, dev, preprocessing, list(module.tiers), title="dev"
-    )
-    found = {name: _on_dev(p, dev.samples, prepared, policy) for name, p in probabilities.items()}
-    size = preprocessing.size
-    entries = tier_entries(module.network, input_shape=(1, 3, size, size))
-    folder.write_model(module.network)
-    folder.write_tiers([entry | found[entry["tier"]] for entry in entries])
-    folder.finish()
-
-
-def _on_dev(
-    probabilities: "np.ndarray", samples: "Sequence[Sample]", prepared: "Prepared", policy: str
-) -> dict[str, Any]:
-    """One tier's dev quality, and for anti-spoofing its threshold; null where dev is too small.
-
-    The quality is that of the real dev images; the threshold also sees the simulated captures.
-    """
-    from pliant.jobs.samples import say
-    from pliant.jobs.scoring import to_scores
-    from pliant.pad.metrics import auc
-    from pliant.pad.scores import pool_presentations
-    from pliant.pad.thresholds import fit_threshold
-
-    if prepared.task != "pad":
-        names = [prepared.classes[k] for k in probabilities.argmax(axis=1)]
-        right = [name == sample.label for name, sample in zip(names, prepared.dev, strict=True)]
-        return {"dev": {"accuracy": sum(right) / len(right)}, "threshold": None}
-    dev = pool_presentations(to_scores(samples, probabilities[:, 1]))
-    real = pool_presentations(to_scores(prepared.dev, probabilities[: len(prepared.dev), 1]))
-    source = f"dev split of {prepared.record['name']}"
-    if len(samples) > len(prepared.dev):
-        source += f" and {len(samples) - len(prepared.dev)} simulated captures of it"
-    threshold = None
-    try:
-        threshold = fit_threshold(dev, policy, source=source)
-    except UserError as refusal:
-        say(f"no threshold: {refusal}")
-    return {"dev": {"auc": auc(real)}, "threshold": threshold and threshold.to_json()}
 
 
 def summary(out: Path) -> list:

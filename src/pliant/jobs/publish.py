@@ -1,0 +1,89 @@
+"""The end of `pliant train`: trained weights become a run that can be opened.
+
+Every tier gets its batch-norm statistics from plain training crops, its threshold from the dev
+split alone, and its cost.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pliant.data.captures import DevCrops
+from pliant.data.manifest import Sample
+from pliant.errors import UserError
+from pliant.jobs.samples import Prepared, say
+from pliant.jobs.scoring import tier_probabilities, to_scores
+from pliant.pad.metrics import auc
+from pliant.pad.scores import pool_presentations
+from pliant.pad.thresholds import fit_threshold
+from pliant.runtime.crop import Preprocessing
+from pliant.train.callbacks import calibrate_tiers
+from pliant.train.data_module import CropData
+from pliant.train.finish import tier_entries
+from pliant.train.module import TrainModule
+from pliant.train.run_folder import RunFolder
+
+
+def publish(
+    folder: RunFolder,
+    module: TrainModule,
+    batches: CropData,
+    prepared: Prepared,
+    preprocessing: Preprocessing,
+    policy: str,
+) -> None:
+    """Writes model.safetensors and tiers.json, and marks the run as finished.
+
+    Args:
+        folder: Of the run.
+        module: With the best weights loaded.
+        batches: Its crops; dev is scored whole.
+        prepared: The samples behind them.
+        preprocessing: The network's input.
+        policy: How thresholds are fitted.
+    """
+    calibrate_tiers(module, batches)
+    dev = batches.all_dev
+    assert isinstance(dev, DevCrops)
+    probabilities = tier_probabilities(
+        module.network, dev, preprocessing, list(module.tiers), title="dev"
+    )
+    found = {name: on_dev(p, dev.samples, prepared, policy) for name, p in probabilities.items()}
+    size = preprocessing.size
+    entries = tier_entries(module.network, input_shape=(1, 3, size, size))
+    folder.write_model(module.network)
+    folder.write_tiers([entry | found[entry["tier"]] for entry in entries])
+    folder.finish()
+
+
+def on_dev(
+    probabilities: np.ndarray, samples: Sequence[Sample], prepared: Prepared, policy: str
+) -> dict[str, Any]:
+    """One tier's dev quality, and for anti-spoofing its threshold; null where dev is too small.
+
+    The quality is that of the real dev images; the threshold also sees the simulated captures.
+
+    Args:
+        probabilities: (N, K), a row per sample.
+        samples: The real dev samples, then the simulated captures of them.
+        prepared: Task, classes, and the real dev samples.
+        policy: How the threshold is fitted.
+    """
+    if prepared.task != "pad":
+        names = [prepared.classes[k] for k in probabilities.argmax(axis=1)]
+        right = [name == sample.label for name, sample in zip(names, prepared.dev, strict=True)]
+        return {"dev": {"accuracy": sum(right) / len(right)}, "threshold": None}
+    dev = pool_presentations(to_scores(samples, probabilities[:, 1]))
+    real = pool_presentations(to_scores(prepared.dev, probabilities[: len(prepared.dev), 1]))
+    if real.bona_fide.all():  # live photos alone: what can be measured is the simulated attacks
+        real = dev
+    source = f"dev split of {prepared.record['name']}"
+    if len(samples) > len(prepared.dev):
+        source += f" and {len(samples) - len(prepared.dev)} simulated captures of it"
+    threshold = None
+    try:
+        threshold = fit_threshold(dev, policy, source=source)
+    except UserError as refusal:
+        say(f"no threshold: {refusal}")
+    return {"dev": {"auc": auc(real)}, "threshold": threshold and threshold.to_json()}
