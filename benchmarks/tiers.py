@@ -5,7 +5,7 @@
     python benchmarks/tiers.py steps
 
 nuaa: subjects 1-9 in three folds; fold k tests on three subjects, takes two others for dev and
-trains on the remaining four; 96 px, ImageNet start (plain narrower networks: cut from it). With
+trains on the remaining four; 64 px, ImageNet start (plain narrower networks: cut from it). With
 --seeds 1 every fold has a seed of its own, with 3 all nine pairs are run.
 cifar: CIFAR-10-JPEG, 4,000 training, 1,000 dev and 3,000 test images, 32 px, from scratch.
 Rivals are trained alone for as many steps as the whole adaptive network: MobileNetV2 at width 1.0,
@@ -103,7 +103,7 @@ def nuaa_runs(given: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
         sides = dict(zip(turned, ["test"] * 3 + ["dev"] * 2 + ["train"] * 4, strict=True))
         placed = [replace(s, split=sides[str(s.subject)]) for s in samples]
         yield from one_by_one(
-            given, "nuaa", fold, seed, placed, "pad", Preprocessing(), given.epochs or 5
+            given, "nuaa", fold, seed, placed, "pad", Preprocessing(size=64), given.epochs or 16
         )
 
 

@@ -40,7 +40,7 @@ COLUMNS = ("variant", "seed", "tier", "test", "auc", "apcer_max", "bpcer", "thre
 TRAIN, DEV, TEST = ("0001", "0002", "0003", "0004"), ("0005", "0006"), ("0007", "0008", "0009")
 
 
-TWELVE = TrainSettings(epochs=12)
+TWENTY = TrainSettings(epochs=20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Variant:
     """What a row changes."""
 
     augment: Augment = field(default_factory=Augment)
-    settings: TrainSettings = TWELVE
+    settings: TrainSettings = TWENTY
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     model: str = "pta_mobilenet_v2"
 
@@ -57,20 +57,20 @@ NAIVE = Augment(simulate=(), camera=0, recompress=0, scale=(1, 1), rotation=0, s
 VARIANTS = {
     "camera + simulated attacks": Variant(),
     "naive": Variant(augment=NAIVE),
-    "the same, light start random": Variant(settings=replace(TWELVE, light_start="random")),
-    "the same, light start largest": Variant(settings=replace(TWELVE, light_start="largest")),
-    "the same, light_lr 1": Variant(settings=replace(TWELVE, light_lr=1)),
-    "the same, distilled": Variant(settings=replace(TWELVE, distill_weight=0.5)),
-    "the same, per-block sampling": Variant(settings=replace(TWELVE, sampler="per_block")),
-    "the same, sandwich": Variant(settings=replace(TWELVE, sampler="sandwich")),
+    "the same, light start random": Variant(settings=replace(TWENTY, light_start="random")),
+    "the same, light start largest": Variant(settings=replace(TWENTY, light_start="largest")),
+    "the same, light_lr 1": Variant(settings=replace(TWENTY, light_lr=1)),
+    "the same, distilled": Variant(settings=replace(TWENTY, distill_weight=0.5)),
+    "the same, per-block sampling": Variant(settings=replace(TWENTY, sampler="per_block")),
+    "the same, sandwich": Variant(settings=replace(TWENTY, sampler="sandwich")),
     "random camera alone": Variant(augment=Augment(simulate=())),
     "simulated attacks alone": Variant(augment=Augment(camera=0, recompress=0)),
     "the same, crop 1.2": Variant(preprocessing=Preprocessing(crop_scale=1.2)),
     "the same, crop 1.9": Variant(preprocessing=Preprocessing(crop_scale=1.9)),
-    "the same, weights averaged": Variant(settings=replace(TWELVE, ema=0.99)),
+    "the same, weights averaged": Variant(settings=replace(TWENTY, ema=0.99)),
     "plain, naive": Variant(augment=NAIVE, model="mobilenet_v2"),
     "plain, camera + simulated attacks": Variant(model="mobilenet_v2"),
-    "the same, 30 epochs": Variant(settings=TrainSettings()),
+    "the same, 40 epochs": Variant(settings=TrainSettings(epochs=40)),
 }
 """`the same` is `camera + simulated attacks` with one change."""
 

@@ -173,3 +173,15 @@ def test_shares_out_of_range():
 def test_share_is_near_what_was_asked(number, seed):
     split = split_by_subject(people(number), seed=seed)
     assert abs(len(split.dev) / (6 * number) - 0.25) < 0.6 / number
+
+
+def test_live_photos_alone_are_taken_only_where_attacks_will_be_simulated():
+    live = [s for s in people(8) if s.bona_fide]
+    split = split_by_subject(live, seed=0, live_only=True)
+    assert not subjects(split.dev) & subjects(split.train)
+    assert split.dev
+    with pytest.raises(UserError, match="bona fide samples only"):
+        split_by_subject(live, seed=0)
+    attacks = [s for s in people(8) if not s.bona_fide]
+    with pytest.raises(UserError, match="attack samples only"):
+        split_by_subject(attacks, seed=0, live_only=True)

@@ -62,7 +62,12 @@ def check_subjects(samples: Iterable[Sample]) -> None:
 
 
 def split_by_subject(
-    samples: Sequence[Sample], *, seed: int, dev_share: float = 0.25, test_share: float = 0.0
+    samples: Sequence[Sample],
+    *,
+    seed: int,
+    dev_share: float = 0.25,
+    test_share: float = 0.0,
+    live_only: bool = False,
 ) -> Split:
     """Fills in missing splits; both classes are on both sides.
 
@@ -72,6 +77,7 @@ def split_by_subject(
         dev_share: Share of the images outside a given test split that becomes dev where no dev is
             given; kept as nearly as whole subjects allow.
         test_share: The same for test; 0: no test split is made.
+        live_only: Take bona fide samples without any attack too, because attacks will be simulated.
 
     Raises:
         UserError: if a subject is on two sides, a side lacks a class, or there are too few subjects
@@ -86,7 +92,9 @@ def split_by_subject(
     if not samples:
         raise UserError("there are no samples to split")
     check_subjects(samples)
-    _check_classes(samples, "the data")
+    if not (live_only and all(sample.bona_fide for sample in samples)):
+        live_only = False
+        _check_classes(samples, "the data")
     groups = [_group_of(sample) for sample in samples]
     given = {sample.split for sample in samples}
     sides = [sample.split or "train" for sample in samples]
@@ -110,7 +118,7 @@ def split_by_subject(
     filled = [replace(s, split=side) for s, side in zip(samples, sides, strict=True)]
     check_subjects(filled)
     parts = {side: [s for s in filled if s.split == side] for side in ("train", "dev", "test")}
-    for side in ("train", "dev"):
+    for side in () if live_only else ("train", "dev"):
         _check_classes(parts[side], f"the {side} split")
     _check_known(parts["train"], parts["dev"] + parts["test"])
     return Split(train=parts["train"], dev=parts["dev"], test=parts["test"], notes=notes)

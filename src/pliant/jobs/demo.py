@@ -29,17 +29,17 @@ class DemoSettings:
 
     subjects: int = 40
     """Synthetic people, split by subject into train, dev and test."""
-    clips_per_subject: int = 4
+    clips_per_subject: int = 6
     """Bona fide clips of each."""
     frames: int = 3
     """Frames of a clip."""
-    difficulty: float = 0.5
+    difficulty: float = 0.25
     """Of the attacks, 0 (plain to see) to 1."""
     size: int = 64
     """Input side of the network, pixels."""
     width: float = 0.5
     """Channel multiplier of the network."""
-    epochs: int = 12
+    epochs: int = 36
     """Passes over the training images."""
     seed: int = 0
     """Of the people, the start and the order."""
@@ -77,6 +77,7 @@ def demo(
 
 
 def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
+    from pliant.data.augment import Augment
     from pliant.data.rig import RigSettings, write_rig
     from pliant.jobs.evaluate import evaluate
     from pliant.jobs.train import train
@@ -98,9 +99,18 @@ def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
     train(
         data,
         run,
-        settings=TrainSettings(epochs=settings.epochs, seed=settings.seed),
+        # from scratch on few images: Adam, one rate for all branches, the rig's own attacks
+        settings=TrainSettings(
+            epochs=settings.epochs,
+            optimiser="adamw",
+            lr=0.004,
+            light_lr=1.0,
+            dev_images=128,
+            seed=settings.seed,
+        ),
         preprocessing=Preprocessing(size=settings.size),
         network=NetworkSettings(width=settings.width),
+        augment=Augment(simulate=(), camera=0.0, recompress=0.0),
     )
     _say("3/3 evaluating every tier on people it has never seen")
     result = evaluate(run, data, evaluation, seed=settings.seed)

@@ -58,7 +58,13 @@ class Prepared:
 
 
 def prepare(
-    data: Path, task: str, *, detector: Path | None, dev_share: float, seed: int
+    data: Path,
+    task: str,
+    *,
+    detector: Path | None,
+    dev_share: float,
+    seed: int,
+    simulate: Sequence[str] = (),
 ) -> Prepared:
     """Reads the data, checks every image of train and dev, splits off dev where there is none.
 
@@ -68,6 +74,7 @@ def prepare(
         detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
         dev_share: Share of the subjects that becomes dev where the data names no dev.
         seed: Of that split.
+        simulate: Attacks that training will simulate; with any, live photos alone are enough.
 
     Raises:
         UserError: if the data is missing, empty or leaks subjects, has one class or no dev side, or
@@ -77,11 +84,16 @@ def prepare(
     check_subjects(source.samples)
     used = [sample for sample in source.samples if sample.split != "test"]
     kept, skipped = load_or_skip(used)
-    split = split_by_subject(kept, seed=seed, dev_share=dev_share)
+    split = split_by_subject(kept, seed=seed, dev_share=dev_share, live_only=bool(simulate))
     if not split.dev:
         raise UserError(f"{data} has no dev split; mark dev samples, or give --dev-share above 0")
     classes = PAD_CLASSES if task == "pad" else _class_names(split)
     notes = [*source.notes, *split.notes]
+    if task == "pad" and all(sample.bona_fide for sample in kept):
+        notes.append(
+            f"the data holds no attacks: those of training and dev are simulated "
+            f"({', '.join(simulate)}), so nothing is known of real ones"
+        )
     all_skipped = [*source.skipped, *skipped]
     if all_skipped:
         notes.append(f"{len(all_skipped)} images could not be used; skipped.csv lists them")
