@@ -70,7 +70,7 @@ def figure_det(
         axes.set_xlabel("APCER, % of attacks accepted")
         axes.set_ylabel("BPCER, % of bona fide rejected")
         if lines:
-            axes.legend(frameon=False, loc="upper right", fontsize=10.5, handlelength=2.6)
+            axes.legend(frameon=False, loc="best", fontsize=10.5, handlelength=2.6)
     where = "; ".join(
         f"{shorten(label, 26)} works at APCER {100 * x:.2g} %, BPCER {100 * y:.2g} %"
         for label, (x, y) in operating.items()
