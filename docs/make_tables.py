@@ -59,7 +59,61 @@ def replaced(text: str, name: str, table: str) -> str:
     return f"{before}{start}\n{table}\n{end}{after}"
 
 
-TABLES: dict[str, Callable[[], str]] = {}
+def tiers(part: str, measure: str, *, scale: float, digits: int) -> str:
+    """Every tier of the adaptive network and every rival trained alone, cheapest first."""
+    rows = [row for row in read("tiers.csv") if row["part"] == part]
+    lines = []
+    groups = grouped(rows, ("network", "tier"))
+    for (network, tier), runs in sorted(groups.items(), key=lambda g: int(g[1][0]["macs"])):
+        name = f"**PTA, {tier}**" if network == "pta" else network
+        line = [name, f"{int(runs[0]['macs']) / 1e6:.1f}", str(len(runs))]
+        line.append(spread(runs, "value", digits=digits, scale=scale))
+        if part == "nuaa":
+            line += [spread(runs, c, digits=1, scale=100) for c in ("apcer_max", "bpcer")]
+        lines.append(line)
+    rates = ["APCER (max), %", "BPCER, %"] if part == "nuaa" else []
+    return markdown(["network", "MMACs", "runs", measure, *rates], lines)
+
+
+def training_time() -> str:
+    """Training seconds of all tiers at once against the rivals, and of one step."""
+    lines = []
+    for part in ("nuaa", "cifar"):
+        rows = [row for row in read("tiers.csv") if row["part"] == part]
+        for network, runs in grouped(rows, ("network",)).items():
+            first = {(r["fold"], r["seed"]): r for r in runs}.values()
+            seconds = spread(list(first), "seconds", digits=0)
+            macs = spread(list(first), "total_macs", digits=0, scale=1e-9)
+            steps = next(iter(first))["steps"]
+            lines.append([f"{part}: {network[0]}", str(len(first)), steps, seconds, macs])
+    lines += [
+        [f"a step: {row['measure']}", "1", row["steps"], row["value"], "-"]
+        for row in read("tiers.csv")
+        if row["network"] == "ratio"
+    ]
+    return markdown(["training", "runs", "steps", "seconds (or ratio)", "forward GMACs"], lines)
+
+
+def transfer() -> str:
+    """What each ingredient does on unseen subjects, another camera and simulated replays."""
+    lines = []
+    tests = ("nuaa", "camera", "replay")
+    for (variant, tier), rows in grouped(read("transfer.csv"), ("variant", "tier")).items():
+        line = [f"{variant}: {tier}"]
+        for test in tests:
+            runs = [row for row in rows if row["test"] == test]
+            errors = "/".join(spread(runs, c, digits=0, scale=100) for c in ("apcer_max", "bpcer"))
+            line.append(f"{spread(runs, 'auc', digits=3)} ({errors})")
+        lines.append(line)
+    return markdown(["variant: tier", *tests], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "nuaa": lambda: tiers("nuaa", "AUC", scale=1, digits=3),
+    "cifar": lambda: tiers("cifar", "accuracy, %", scale=100, digits=1),
+    "time": training_time,
+    "transfer": transfer,
+}
 """Marker name -> the function that makes its table."""
 
 

@@ -17,7 +17,7 @@ from pliant.train.data_module import CropData
 from pliant.train.module import TrainModule, to_floats
 from pliant.train.run_folder import RunFolder
 
-EPOCH_CALIBRATION_IMAGES = 128
+EPOCH_CALIBRATION_IMAGES = 96
 """Enough to rank epochs; the statistics that are kept come from `calibration_images` at the end."""
 
 

@@ -60,7 +60,7 @@ class TrainSettings:
     """Off: the plain crop, not even flipped."""
     tiers: tuple[str, ...] = ("low", "mid", "high", "max")
     """Presets that get statistics, a threshold and a cost; the best epoch is theirs on average."""
-    dev_images: int = 384
+    dev_images: int = 256
     """Dev images that rank the epochs, drawn once; the final evaluation uses all. 0: all."""
     calibration_images: int = 512
     """Training images, not augmented, behind each tier's batch-norm statistics, >= 1."""
