@@ -80,9 +80,15 @@ def make_parts(
 
 @pytest.fixture
 def recipe() -> TrainSettings:
-    """Three epochs of three steps."""
+    """Three epochs of three steps; what the defaults may change is named."""
     return TrainSettings(
-        epochs=3, batch_size=8, lr=0.05, tiers=("low", "max"), calibration_images=8
+        epochs=3,
+        batch_size=8,
+        lr=0.05,
+        light_lr=1.0,
+        tiers=("low", "max"),
+        sample_weights=(1.0, 1.0),
+        calibration_images=8,
     )
 
 

@@ -44,6 +44,7 @@ def main(path: Path, devices: str, batch_size: int) -> None:
         epochs=4,
         batch_size=batch_size,
         lr=0.0005,
+        light_lr=1.0,
         freeze_batch_norm=True,
         sampler="per_block",
         tiers=("low", "max"),

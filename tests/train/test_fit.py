@@ -149,6 +149,15 @@ def test_frozen_batch_norm_keeps_its_statistics(parts, recipe, folder):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_mixed_precision_is_passed_through(parts, recipe, folder):
+    recipe = replace(recipe, epochs=1)
+    module, batches = parts(recipe)
+    machine = replace(CPU, precision="bf16-mixed")
+    trainer = fit(module, batches, folder, settings=recipe, machine=machine)
+    assert trainer.precision == "bf16-mixed"
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+
+
 def test_a_machine_that_is_not_there(parts, recipe, folder):
     module, batches = parts(recipe)
     with pytest.raises(UserError, match="this machine cannot train as asked"):

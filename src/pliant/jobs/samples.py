@@ -127,6 +127,8 @@ def _class_names(split: Split) -> tuple[str, ...]:
 
 
 def say(*sentences: str) -> None:
-    """One line each, on stderr."""
-    for sentence in sentences:
-        print(sentence, file=sys.stderr)
+    """One line each, on stderr, from the first process of a distributed run alone."""
+    from pliant.train.fit import is_first_process
+
+    if is_first_process():
+        print(*sentences, sep="\n", end="\n" if sentences else "", file=sys.stderr)
