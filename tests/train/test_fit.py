@@ -4,7 +4,6 @@ import csv
 import signal
 from dataclasses import replace
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -162,15 +161,3 @@ def test_a_machine_that_is_not_there(parts, recipe, folder):
     module, batches = parts(recipe)
     with pytest.raises(UserError, match="this machine cannot train as asked"):
         fit(module, batches, folder, settings=recipe, machine=Machine(accelerator="gpux"))
-
-
-def test_the_best_epoch_is_kept_and_of_equal_ones_the_latest(tmp_path):
-    from pliant.train.callbacks import BestCheckpoint
-
-    keeper = BestCheckpoint(dirpath=tmp_path, monitor="dev_mean", mode="max")
-    trainer = pl.Trainer(accelerator="cpu", logger=False, max_epochs=1)
-    keeper.best_model_score = torch.tensor(0.9)
-    keeper.best_k_models = {"a": torch.tensor(0.9)}
-    keeper.kth_best_model_path = "a"
-    verdicts = [keeper.check_monitor_top_k(trainer, torch.tensor(x)) for x in (0.8, 0.9, 0.95)]
-    assert [bool(v) for v in verdicts] == [False, True, True]

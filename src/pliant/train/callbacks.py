@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
 from pliant.adaptive.calibration import calibrate
@@ -119,6 +119,28 @@ class EpochTable(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+class RunProgress(RichProgressBar):
+    """Lightning's bar of the epoch, on stderr, with the time that is left of the whole run."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=4, console_kwargs={"stderr": True})
+        self.begun, self.first_step = time.perf_counter(), 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.begun, self.first_step = time.perf_counter(), trainer.global_step
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        shown = super().get_metrics(trainer, pl_module)
+        done = trainer.global_step - self.first_step
+        if done > 0:
+            left = trainer.estimated_stepping_batches - trainer.global_step
+            minutes, seconds = divmod(round((time.perf_counter() - self.begun) * left / done), 60)
+            shown["run"] = f"{minutes:.0f}:{seconds:02.0f} left"
+        return shown
 
 
 class BestCheckpoint(ModelCheckpoint):

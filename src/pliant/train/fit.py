@@ -15,12 +15,11 @@ from lightning.pytorch.callbacks import (
     Callback,
     EMAWeightAveraging,
     ModelCheckpoint,
-    RichProgressBar,
 )
 from lightning.pytorch.utilities import rank_zero_only
 
 from pliant.errors import UserError
-from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable
+from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, RunProgress
 from pliant.train.data_module import CropData
 from pliant.train.module import TrainModule
 from pliant.train.run_folder import RunFolder
@@ -68,7 +67,7 @@ def fit(
         callbacks.insert(0, EMAWeightAveraging(decay=settings.ema))
     callbacks += _checkpoints(folder)
     if sys.stderr.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=4, console_kwargs={"stderr": True}))
+        callbacks.append(RunProgress())
     start = folder.last_checkpoint if resume and folder.last_checkpoint.exists() else None
     with _calm():
         trainer = _trainer(folder, callbacks, settings=settings, machine=machine)

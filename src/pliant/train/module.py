@@ -169,7 +169,8 @@ class TrainModule(pl.LightningModule):
             metric.reset()
         mean = torch.stack(list(values.values())).mean()
         several = self.trainer.world_size > 1
-        self.log_dict({**values, "dev_mean": mean}, logger=False, sync_dist=several)
+        self.log_dict(values, logger=False, sync_dist=several)
+        self.log("dev_mean", mean, prog_bar=True, logger=False, sync_dist=several)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimiser, schedule = build_optimiser(
