@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pliant.errors import UserError
 from pliant.train.fit import fit
@@ -136,6 +137,20 @@ def test_ctrl_c_says_how_to_go_on(parts, recipe, folder, capfd):
     assert signal.getsignal(signal.SIGINT) is handler
     assert folder.last_checkpoint.exists()
     assert "".join(capfd.readouterr()) == ""  # the sentence is the caller's to say
+
+
+def test_a_terminated_run_does_not_look_finished(parts, recipe, folder, capsys):
+    module, batches = parts(recipe)
+
+    def terminated(batch, batch_idx):
+        raise SIGTERMException
+
+    module.training_step = terminated
+    with pytest.raises(SystemExit) as stop:
+        fit(module, batches, folder, settings=recipe, machine=CPU)
+    assert stop.value.code == 143
+    said = capsys.readouterr().err
+    assert said == "stopped by SIGTERM in the first epoch; the same command with --resume goes on\n"
 
 
 def test_frozen_batch_norm_keeps_its_statistics(parts, recipe, folder):

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pliant.errors import UserError
 from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, RunProgress
@@ -59,6 +61,7 @@ def fit(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, with a sentence on how to go on.
+        SystemExit: on SIGTERM, with 143.
         UserError: if the machine cannot be used as asked, or the loss is not a number.
     """
     table = EpochTable(folder)
@@ -73,18 +76,23 @@ def fit(
         trainer = _trainer(folder, callbacks, settings=settings, machine=machine)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+        except SIGTERMException:  # a SystemExit that would say nothing and leave with 0
+            print(f"stopped by SIGTERM {_how_to_go_on(table, settings)}", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from None
         except (KeyboardInterrupt, SystemExit) as stop:
             # Lightning turns Ctrl-C into exit(1)
             if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
-            done = len(table.rows)
-            where = f"after epoch {done} of {settings.epochs}" if done else "in the first epoch"
-            raise KeyboardInterrupt(
-                f"stopped by Ctrl-C {where}; the same command with --resume goes on"
-            ) from None
+            raise KeyboardInterrupt(f"stopped by Ctrl-C {_how_to_go_on(table, settings)}") from None
     best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
     return trainer
+
+
+def _how_to_go_on(table: EpochTable, settings: TrainSettings) -> str:
+    done = len(table.rows)
+    where = f"after epoch {done} of {settings.epochs}" if done else "in the first epoch"
+    return f"{where}; the same command with --resume goes on"
 
 
 def _trainer(
@@ -96,7 +104,7 @@ def _trainer(
             devices=machine.devices,
             strategy=_strategy(machine),
             num_nodes=machine.num_nodes,
-            precision=machine.precision,  # type: ignore[arg-type]
+            precision=cast(Any, machine.precision),  # Lightning lists what it allows
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip_gradient or None,
             callbacks=callbacks,
