@@ -2,6 +2,7 @@
 
 import errno
 import json
+import subprocess
 import sys
 import types
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def test_summary_is_printed(verb, capsys):
     [
         (UserError("no data at x; give a folder"), 2, "no data at x; give a folder"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (KeyboardInterrupt("stopped after epoch 3"), 130, "stopped after epoch 3"),
         (OSError(errno.ENOSPC, "No space left on device", "m.bin"), 2, "the disk is full: m.bin"),
         (PermissionError(errno.EACCES, "Permission denied", "d"), 2, "permission denied: d"),
         (ModuleNotFoundError("no", name="torch"), 2, "pip install 'pliant[train]'"),
@@ -127,3 +129,13 @@ def test_bad_flag_exits_with_2(verb, capsys):
         cli.main(["tiers", "--budgetms", "3"])
     assert stop.value.code == 2
     assert "--budget-ms" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = "import sys; from pliant import cli; sys.exit(cli.main(['tiers', '--help']))"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()

@@ -116,7 +116,7 @@ def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
     result = evaluate(run, data, evaluation, seed=settings.seed)
     report = (evaluation / "report.html").replace(out / "report.html")
     seconds = time.perf_counter() - begin
-    return {"report": report, "seconds": seconds, "evaluation": result}
+    return {"report": report, "seconds": seconds, "evaluation": result | {"report": report}}
 
 
 def summary(result: Mapping[str, Any]) -> list:
@@ -125,7 +125,7 @@ def summary(result: Mapping[str, Any]) -> list:
 
     minutes, seconds = divmod(round(result["seconds"]), 60)
     return [
-        *table(result["evaluation"]),
+        table(result["evaluation"])[0],
         f"{minutes} min {seconds} s. Open {result['report']}",
     ]
 

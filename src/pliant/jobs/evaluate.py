@@ -135,7 +135,7 @@ def evaluate(
         result["limits"] = limits(result)
         write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
         write_report(result, folder)
-    return result
+    return result | {"report": out / "report.html"}
 
 
 def choose(source: "Source", run: "Run") -> Chosen:
@@ -253,7 +253,7 @@ def summary(result: Mapping[str, Any]) -> list:
         table.add_row(
             row["tier"], row["configuration"], f"{row['macs'] / 1e6:.1f}", latency, *cells
         )
-    return [table]
+    return [table, f"report: {result['report']}"]
 
 
 def _percent(measure: Mapping[str, Any] | None, key: str) -> str:

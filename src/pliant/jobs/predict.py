@@ -115,9 +115,9 @@ def _probabilities(opened: Any, image: np.ndarray, box: Any) -> np.ndarray:
 
 def summary(predictions: Sequence[Prediction]) -> list:
     """The table for the terminal, and a way out where a threshold is missing."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("image", "verdict", "score", "threshold", "tier")
+    table = Table(Column("image", overflow="fold"), "verdict", "score", "threshold", "tier")
     for p in predictions:
         score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
         table.add_row(str(p.image), p.verdict, score, threshold, p.tier)

@@ -4,17 +4,20 @@ Costs are additive and exact (MACs, bytes) or fitted (latency); quality is measu
 with batch-norm statistics of the configuration's own, as if it were a tier.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
 from pliant.adaptive.calibration import calibrate
 from pliant.adaptive.choose import choose
-from pliant.adaptive.configuration import Configuration
+from pliant.adaptive.configuration import PRESETS, Configuration
 from pliant.adaptive.cost import cost_tables, latency_table, prediction_error
 from pliant.data.crops import load_or_skip
 from pliant.data.manifest import Sample
@@ -27,6 +30,7 @@ from pliant.pad.scores import Scores
 from pliant.train.run_folder import Run
 
 CANDIDATE = "candidate"
+FINALISTS = 8
 CALIBRATION_IMAGES = 128
 DEV_IMAGES = 384
 """Drawn evenly along the list; enough to rank configurations."""
@@ -53,13 +57,26 @@ def search(run: Run, data: Path, unit: str, budget: float, *, threads: int) -> d
         tables = {"latency_ms": table}
     else:
         tables = cost_tables(run.model, shape)
-    quality = quality_on(run, data)
-    if unit == "ms":
-        choice = choose(run.model, quality=quality, tables=tables, budget_ms=budget)
-    elif unit == "macs":
-        choice = choose(run.model, quality=quality, tables=tables, budget_macs=budget)
-    else:
-        choice = choose(run.model, quality=quality, tables=tables, budget_bytes=budget)
+    measure = quality_on(run, data)
+    with Progress(
+        console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
+    ) as bar:
+        most = 1 + run.model.num_blocks * (len(run.model.letters) - 1) + FINALISTS + len(PRESETS)
+        task = bar.add_task("measuring configurations", total=most)
+
+        def quality(configuration: Configuration) -> float:
+            bar.advance(task)
+            return measure(configuration)
+
+        choice = choose(
+            run.model,
+            quality=quality,
+            tables=tables,
+            budget_ms=budget if unit == "ms" else None,
+            budget_macs=budget if unit == "macs" else None,
+            budget_bytes=budget if unit == "bytes" else None,
+            finalists=FINALISTS,
+        )
     points = [
         {"configuration": str(p.configuration), choice.kind: p.cost, "quality": p.quality}
         for p in (choice.best, *choice.front)
