@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Queue
 from threading import Thread
 from typing import IO
@@ -64,8 +65,10 @@ class Worker:
         )
         assert self.process.stdin is not None
         order = {"settings": settings.to_json(), "share": share, "count": count}
-        self.process.stdin.write(json.dumps(order).encode())
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it died already; `take` says so
+            self.process.stdin.write(json.dumps(order).encode())
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.ready: Queue[list[Frame] | None] = Queue()
         self.thread = Thread(target=self.listen, daemon=True)
         self.thread.start()
