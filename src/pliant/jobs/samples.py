@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pliant.data.augment import Augment
+from pliant.data.captures import DevCrops
 from pliant.data.crops import CropDataset, load_or_skip
 from pliant.data.manifest import Sample
 from pliant.data.source import open_source
@@ -55,6 +57,18 @@ class Prepared:
             border=preprocessing.border,
             classes=None if self.task == "pad" else self.classes,
         )
+
+    def dev_crops(
+        self, preprocessing: Preprocessing, augment: Augment | None, seed: int
+    ) -> DevCrops:
+        """The dev crops, with simulated captures where attacks are simulated for training too."""
+        wide = None
+        if self.task == "pad" and augment is not None and augment.simulate:
+            size = augment.canvas_px(preprocessing.size)
+            scale = augment.canvas_scale(preprocessing.crop_scale, preprocessing.size)
+            wide = self.crops(self.dev, preprocessing, size=size, scale=scale)
+        plain = self.crops(self.dev, preprocessing)
+        return DevCrops(plain, wide, settings=augment or Augment(), seed=seed)
 
 
 def prepare(

@@ -17,7 +17,6 @@ from pliant.train.settings import Machine, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from pliant.adaptive.network import AdaptiveNetwork
-    from pliant.data.captures import DevCrops
     from pliant.jobs.samples import Prepared
     from pliant.train.data_module import CropData
     from pliant.train.module import TrainModule
@@ -194,7 +193,9 @@ def _module(
             varied = prepared.crops(prepared.train, preprocessing, size=canvas, scale=scale)
         else:  # a whole image has nothing around it: its margin is reflected
             augmentation = ReflectedMargin(augmentation, (canvas - size) // 2)
-    dev = _dev_crops(prepared, settings, preprocessing, augment)
+    dev = prepared.dev_crops(
+        preprocessing, augment if settings.augmentation else None, settings.seed
+    )
     batches = CropData(
         train=varied,
         dev=dev,
@@ -213,25 +214,6 @@ def _module(
         augment=augmentation,
     )
     return module, batches
-
-
-def _dev_crops(
-    prepared: "Prepared",
-    settings: TrainSettings,
-    preprocessing: Preprocessing,
-    augment: Augment,
-) -> "DevCrops":
-    """The dev crops; with simulated captures where attacks are simulated for training too."""
-    from pliant.data.captures import DevCrops
-
-    size = preprocessing.size
-    wide = None
-    if prepared.task == "pad" and settings.augmentation and augment.simulate:
-        scale = augment.canvas_scale(preprocessing.crop_scale, size)
-        canvas = augment.canvas_px(size)
-        wide = prepared.crops(prepared.dev, preprocessing, size=canvas, scale=scale)
-    plain = prepared.crops(prepared.dev, preprocessing)
-    return DevCrops(plain, wide, settings=augment, seed=settings.seed)
 
 
 def summary(out: Path) -> list:
