@@ -237,9 +237,8 @@ def summary(result: Mapping[str, Any]) -> list:
     names = ("APCER worst", "BPCER", "ACER", "EER", "AUC") if pad else ("accuracy", "NLL", "ECE")
     data = result["data"]
     table = Table(
-        *("tier", "configuration", "MMACs", "ms", *names),
+        *("tier", "MMACs", "ms", *names),
         title=f"{data['name']}: {data['role']}, {data['counts']['images']} images",
-        caption=" ".join(part for part in (data["split_note"], data["subject_overlap"]) if part),
     )
     for row in result["tiers"]:
         m = row["metrics"]
@@ -250,10 +249,9 @@ def summary(result: Mapping[str, Any]) -> list:
             else [_percent(m["accuracy"], "rate"), f"{m['nll']:.3f}", f"{m['ece']:.3f}"]
         )  # fmt: skip
         latency = f"{row['latency_ms']['median']:.2f}"
-        table.add_row(
-            row["tier"], row["configuration"], f"{row['macs'] / 1e6:.1f}", latency, *cells
-        )
-    return [table, f"report: {result['report']}"]
+        table.add_row(row["tier"], f"{row['macs'] / 1e6:.1f}", latency, *cells)
+    said = [data["split_note"], f"Subject overlap: {data['subject_overlap']}."]
+    return [table, *filter(None, said), f"Report: {result['report']}"]
 
 
 def _percent(measure: Mapping[str, Any] | None, key: str) -> str:

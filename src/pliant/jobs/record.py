@@ -43,7 +43,7 @@ def of_data(
         },
         "species": dict(Counter(s.pai_species or "attack" for s in attacks)),
         "subject_overlap": overlap(source, run, judged),
-        "split_note": " ".join(part for part in (note, *source.notes) if part),
+        "split_note": " ".join(_sentence(part) for part in (note, *source.notes) if part),
         "skipped": [
             {"path": Path(skip.path).name, "reason": skip.reason}
             for skip in (*source.skipped, *skipped)
@@ -86,6 +86,10 @@ def of_training(run: Run) -> dict[str, Any] | None:
         rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
     seconds = sum((row.get("seconds") or 0) + (row.get("dev_seconds") or 0) for row in rows)
     return {"curve": rows, "seconds": seconds}
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:].rstrip(".") + "."
 
 
 def _number(text: str) -> float | None:
