@@ -84,7 +84,7 @@ def split_by_subject(
             for a dev split.
     """
     if not 0 < dev_share < 1 or not 0 <= test_share < 1 - dev_share:
-        raise ValueError(
+        raise UserError(
             "needed: 0 < dev_share < 1 and 0 <= test_share < 1 - dev_share, "
             f"got {dev_share} and {test_share}"
         )

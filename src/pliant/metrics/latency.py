@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
+from pliant.errors import UserError
+
 Key = TypeVar("Key")
 Clock = Literal["wall", "cpu"]
 
@@ -98,7 +100,7 @@ def measure_times(
         ValueError: if there is nothing to time.
     """
     if not calls or runs < 1 or warmup < 0:
-        raise ValueError(f"need something to time, runs >= 1, warmup >= 0; got {runs}, {warmup}")
+        raise UserError(f"need something to time, runs >= 1, warmup >= 0; got {runs}, {warmup}")
     times: dict[Key, list[float]] = {name: [] for name in calls}
     order = list(calls)
     now = time.perf_counter if clock == "wall" else time.process_time

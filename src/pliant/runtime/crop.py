@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pliant.errors import UserError
+
 Border = Literal["reflect101", "replicate", "black"]
 Box = tuple[float, float, float, float]
 
@@ -48,22 +50,20 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 1024:
-            raise ValueError(f"Preprocessing.size must lie in [16, 1024] px, got {self.size}")
+            raise UserError(f"Preprocessing.size must lie in [16, 1024] px, got {self.size}")
         if not 0.5 <= self.crop_scale <= 8:
-            raise ValueError(
-                f"Preprocessing.crop_scale must lie in [0.5, 8], got {self.crop_scale}"
-            )
+            raise UserError(f"Preprocessing.crop_scale must lie in [0.5, 8], got {self.crop_scale}")
         if self.border not in get_args(Border):
-            raise ValueError(
+            raise UserError(
                 f"Preprocessing.border must be {', '.join(get_args(Border))}, got {self.border!r}"
             )
         if self.colour != "rgb":
-            raise ValueError(f"Preprocessing.colour must be rgb, got {self.colour!r}")
+            raise UserError(f"Preprocessing.colour must be rgb, got {self.colour!r}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3 or not all(math.isfinite(v) for v in values):
-                raise ValueError(f"Preprocessing.{name} needs three numbers, got {values}")
+                raise UserError(f"Preprocessing.{name} needs three numbers, got {values}")
         if min(self.std) <= 0:
-            raise ValueError(f"Preprocessing.std must be > 0, got {self.std}")
+            raise UserError(f"Preprocessing.std must be > 0, got {self.std}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, texts and lists."""

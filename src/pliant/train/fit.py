@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from pliant.errors import UserError
 from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, RunProgress
@@ -116,7 +116,7 @@ def _trainer(
             inference_mode=False,
             default_root_dir=folder.path,
         )
-    except (ValueError, RuntimeError) as problem:  # Lightning's MisconfigurationException is one
+    except (ValueError, RuntimeError, MisconfigurationException) as problem:
         raise UserError(f"this machine cannot train as asked: {problem}") from problem
 
 

@@ -250,9 +250,9 @@ class RunFolder:
         self.write_json("tiers.json", {"format": FORMAT, "tiers": list(entries)})
 
     def finish(self) -> None:
-        """Removes what served resuming alone, and marks the run as finished."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        """Marks the run as finished, and removes what served resuming alone."""
         self.mark("finished")
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def fail(self, reason: str) -> None:
         """Marks a run that stopped on an error; one without a whole epoch is removed."""
