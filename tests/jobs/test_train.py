@@ -30,7 +30,7 @@ SMALL = {
 }
 LEFT = {
     *("state.json", "settings.json", "environment.json", "metrics.csv"),
-    *("model.safetensors", "tiers.json", "skipped.csv"),
+    *("model.safetensors", "tiers.json", "skipped.csv", "report.html"),
 }
 
 
@@ -75,6 +75,7 @@ def _json(path):
 def test_the_folder_is_whole(run):
     assert {path.name for path in run.iterdir()} == LEFT
     assert _json(run / "state.json")["status"] == "finished"
+    assert "Dev is judged" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_settings_record_everything(run):

@@ -28,6 +28,7 @@ PAD_LIMITS = (
     "attack species that this data does not hold were not tested",
     "photos without a usable face are counted as skipped, not as decisions",
 )
+DEV_NOTE = "Dev is judged, so numbers at a threshold fitted on it are optimistic."
 SYNTHETIC = "synthetic faces and attacks: the numbers say nothing about real ones"
 
 
@@ -82,60 +83,105 @@ def evaluate(
         UserError: if `out` exists, the data cannot be used, or holds one class only.
     """
     refuse_existing(out)
-    from pliant.data.crops import load_or_skip
     from pliant.data.source import open_source
-    from pliant.jobs import judging, record
-    from pliant.jobs.tiers import cost_rows
-    from pliant.pad.report import write_report
     from pliant.runtime.files import write_atomic
-    from pliant.train.environment import environment
     from pliant.train.run_folder import RunFolder
 
     opened = RunFolder.open(run)
     source = open_source(data, opened.task, detector=detector)
     chosen = choose(source, opened)
-    judged, skipped = load_or_skip(chosen.judged)
-    dev = load_or_skip(chosen.dev)[0] if chosen.dev else []
     if opened.task == "pad":
-        check_classes(judged, data)
-    rows = cost_rows(opened, runs=runs, threads=threads)
+        check_classes(chosen.judged, data)
+    training = (
+        training_samples(source, opened, train_data, detector) if opened.task == "pad" else []
+    )
+    with appearing(out) as folder:
+        result = measure(
+            opened, source, chosen, training, folder,
+            policy=policy, batch_size=batch_size, draws=draws, seed=seed, runs=runs,
+            threads=threads,
+        )  # fmt: skip
+        write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
+    return result | {"report": out / "report.html"}
+
+
+def measure(
+    run: "Run",
+    source: "Source",
+    chosen: Chosen,
+    training: "Sequence[Sample]",
+    folder: Path,
+    *,
+    policy: str = "min_acer",
+    batch_size: int = 64,
+    draws: int = 2000,
+    seed: int = 0,
+    runs: int = 30,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """The contents of evaluation.json; scores_<tier>.csv and report.html are in `folder` then.
+
+    Args:
+        run: The opened run.
+        source: Where the samples come from.
+        chosen: Which of them are judged.
+        training: The run's training images, for the colour baseline; none: no baseline.
+        folder: An existing folder.
+        policy: See `evaluate`, as the rest.
+        batch_size: Images per forward pass.
+        draws: Draws of the subject bootstrap.
+        seed: Of the bootstrap.
+        runs: Timed passes per tier.
+        threads: CPU threads while timing.
+
+    Raises:
+        UserError: if too many images cannot be read, or those left hold one class only.
+    """
+    from pliant.data.crops import load_or_skip
+    from pliant.jobs import judging, record
+    from pliant.jobs.tiers import cost_rows
+    from pliant.pad.report import write_report
+    from pliant.train.environment import environment
+
+    judged, skipped = load_or_skip(chosen.judged)
+    if run.task == "pad":
+        check_classes(judged, source.name)
+    rows = cost_rows(run, runs=runs, threads=threads)
     result: dict[str, Any] = {
         "pliant": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "statement": STATEMENT,
-        "task": opened.task,
-        "model": record.of_model(opened),
-        "data": record.of_data(source, opened, judged, chosen.role, chosen.note, skipped),
+        "task": run.task,
+        "model": record.of_model(run),
+        "data": record.of_data(source, run, judged, chosen.role, chosen.note, skipped),
         "tiers": rows,
         "baseline": None,
         "sheet": [],
-        "training": record.of_training(opened),
+        "training": record.of_training(run),
         "settings": {
             "policy": policy,
             "batch_size": batch_size,
             "draws": draws,
             "seed": seed,
-            "training": opened.settings,
+            "training": run.settings,
         },
         "environment": environment(),
     }
-    with appearing(out) as folder:
-        if opened.task == "pad":
-            result |= judging.judge_pad(
-                opened, judged, dev, rows, folder,
-                role=chosen.role, policy=policy, batch_size=batch_size, draws=draws, seed=seed,
-            )  # fmt: skip
-            training = training_samples(source, opened, train_data, detector)
-            if training:
-                result["baseline"] = judging.judge_baseline(
-                    opened, load_or_skip(training)[0], judged, draws=draws, seed=seed
-                )
-        else:
-            result |= judging.judge_classes(opened, judged, rows, batch_size=batch_size)
-        result["limits"] = limits(result)
-        write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
-        write_report(result, folder)
-    return result | {"report": out / "report.html"}
+    if run.task == "pad":
+        dev = load_or_skip(chosen.dev)[0] if chosen.dev else []
+        result |= judging.judge_pad(
+            run, judged, dev, rows, folder,
+            role=chosen.role, policy=policy, batch_size=batch_size, draws=draws, seed=seed,
+        )  # fmt: skip
+        if training:
+            result["baseline"] = judging.judge_baseline(
+                run, load_or_skip(training)[0], judged, draws=draws, seed=seed
+            )
+    else:
+        result |= judging.judge_classes(run, judged, rows, batch_size=batch_size)
+    result["limits"] = limits(result)
+    write_report(result, folder)
+    return result
 
 
 def choose(source: "Source", run: "Run") -> Chosen:
@@ -169,13 +215,12 @@ def choose(source: "Source", run: "Run") -> Chosen:
             role="dev",
             judged=dev,
             dev=[],
-            note="No test split: dev is judged, so numbers at a threshold fitted on it are "
-            "optimistic.",
+            note=f"No test split. {DEV_NOTE}",
         )
     raise UserError(f"{source.name} has a train split alone; evaluate needs test or dev samples")
 
 
-def check_classes(judged: "Sequence[Sample]", data: Path) -> None:
+def check_classes(judged: "Sequence[Sample]", data: Path | str) -> None:
     """Refuses data that cannot show both kinds of error.
 
     Raises:

@@ -4,6 +4,7 @@ Reads and splits the data, trains, calibrates every tier on training images, fit
 the dev split alone, counts its cost, and leaves a run folder. The test split is never looked at.
 """
 
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from pliant.data.augment import Augment
+from pliant.data.manifest import Skipped
 from pliant.runtime.crop import Preprocessing
-from pliant.runtime.files import sha256_file
+from pliant.runtime.files import sha256_file, write_atomic
 from pliant.train.settings import Machine, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -83,10 +85,36 @@ def train(
         seed=settings.seed,
         simulate=augment.simulate if settings.augmentation and task == "pad" else (),
     )
-    return train_prepared(
+    train_prepared(
         prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
         preprocessing=preprocessing, network=network, augment=augment, machine=machine,
     )  # fmt: skip
+    report_on_dev(prepared, out, policy=policy)
+    return out
+
+
+def report_on_dev(prepared: "Prepared", out: Path, *, policy: str) -> None:
+    """Writes report.html into a finished run: every tier on the dev split, which it says."""
+    from pliant.data.source import Source
+    from pliant.jobs.evaluate import DEV_NOTE, Chosen, measure
+    from pliant.jobs.samples import say
+    from pliant.train.run_folder import RunFolder
+
+    if prepared.task == "pad" and all(sample.bona_fide for sample in prepared.dev):
+        say("no report: the dev split holds no real attacks; pliant evaluate makes one elsewhere")
+        return
+    source = Source(
+        samples=[*prepared.train, *prepared.dev],
+        skipped=[Skipped(path=Path(row["path"]), reason=row["reason"]) for row in prepared.skipped],
+        notes=prepared.record["notes"],
+        name=prepared.record["name"],
+        sha256=prepared.record["sha256"],
+    )
+    chosen = Chosen(role="dev", judged=prepared.dev, dev=[], note=DEV_NOTE)
+    with tempfile.TemporaryDirectory() as folder:  # the report alone is kept
+        training = prepared.train if prepared.task == "pad" else []
+        measure(RunFolder.open(out), source, chosen, training, Path(folder), policy=policy)
+        write_atomic(out / "report.html", (Path(folder) / "report.html").read_text("utf-8"))
 
 
 def train_prepared(

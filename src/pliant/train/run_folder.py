@@ -7,6 +7,7 @@
     model.safetensors   the supernet and every tier's batch-norm statistics
     tiers.json          configurations, costs, thresholds
     skipped.csv         images that could not be used, with the reason
+    report.html         every tier on the dev split; written last, by the job of training
     checkpoints/        Lightning's, for resuming alone; gone when the run is finished
 
 Every file appears whole or not at all; state.json says `finished` after the last of them.
