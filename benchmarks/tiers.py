@@ -5,11 +5,13 @@
     python benchmarks/tiers.py steps
 
 nuaa: subjects 1-9 in three folds; fold k tests on three subjects, takes two others for dev and
-trains on the remaining four; 64 px, ImageNet start (plain narrower networks: cut from it). With
---seeds 1 every fold has a seed of its own, with 3 all nine pairs are run.
+trains on the remaining four; 96 px, 8 epochs of plain crops (no simulated attack, no random
+camera), ImageNet start (narrower networks: cut from it). With --seeds 1 every fold has a seed of
+its own (three seeds in all), with 3 all nine pairs are run.
 cifar: CIFAR-10-JPEG, 4,000 training, 1,000 dev and 3,000 test images, 32 px, from scratch.
 Rivals are trained alone for as many steps as the whole adaptive network: MobileNetV2 at width 1.0,
-0.75, 0.5 and 0.35, and one of light branches only.
+0.75, 0.5 and 0.35, and one of light branches only. `pta` samples one preset per step; the other
+ways to sample stand beside it, also for as many steps, at the compute that the table tells.
 steps: wall-clock of one training step, PTA-sampling and plain MobileNetV2 in turn, medians.
 
 Finished rows stay in benchmarks/results/tiers.csv and are not run again, so it resumes. One
@@ -29,6 +31,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,14 +51,20 @@ COLUMNS = (
     *("part", "fold", "seed", "network", "tier", "macs", "steps", "seconds", "total_macs"),
     *("measure", "value", "apcer_max", "bpcer", "note"),
 )
-RIVALS = {
-    "pta": ("pta_mobilenet_v2", NetworkSettings()),
-    "plain 1.0": ("mobilenet_v2", NetworkSettings()),
-    "plain 0.75": ("mobilenet_v2", NetworkSettings(width=0.75)),
-    "plain 0.5": ("mobilenet_v2", NetworkSettings(width=0.5)),
-    "plain 0.35": ("mobilenet_v2", NetworkSettings(width=0.35)),
-    "light alone": ("pta_mobilenet_v2", NetworkSettings()),
+SANDWICH = {"sampler": "sandwich", "distill_weight": 0.5}
+RIVALS: dict[str, tuple[str, float, dict[str, Any]]] = {
+    "pta": ("pta_mobilenet_v2", 1.0, {}),
+    "plain 1.0": ("mobilenet_v2", 1.0, {}),
+    "plain 0.75": ("mobilenet_v2", 0.75, {}),
+    "plain 0.5": ("mobilenet_v2", 0.5, {}),
+    "plain 0.35": ("mobilenet_v2", 0.35, {}),
+    "light alone": ("pta_mobilenet_v2", 1.0, {"tiers": ("low",)}),
+    "pta, sandwich": ("pta_mobilenet_v2", 1.0, {"sampler": "sandwich"}),
+    "pta, sandwich and distilled": ("pta_mobilenet_v2", 1.0, SANDWICH),
+    "pta, per block": ("pta_mobilenet_v2", 1.0, {"sampler": "per_block"}),
+    "pta, distilled": ("pta_mobilenet_v2", 1.0, {"distill_weight": 0.5}),
 }
+"""Name: model, width, and what changes in the recipe."""
 
 
 def main() -> None:
@@ -64,7 +73,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--init", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--only", nargs="*", choices=tuple(RIVALS), metavar="NETWORK")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.part == "steps":
@@ -102,9 +111,7 @@ def nuaa_runs(given: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
         turned = subjects[3 * fold :] + subjects[: 3 * fold]
         sides = dict(zip(turned, ["test"] * 3 + ["dev"] * 2 + ["train"] * 4, strict=True))
         placed = [replace(s, split=sides[str(s.subject)]) for s in samples]
-        yield from one_by_one(
-            given, "nuaa", fold, seed, placed, "pad", Preprocessing(size=64), given.epochs or 16
-        )
+        yield from one_by_one(given, "nuaa", fold, seed, placed, "pad", Preprocessing(), 8)
 
 
 def cifar_runs(given: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
@@ -113,7 +120,7 @@ def cifar_runs(given: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
         for seed in range(given.seeds):
             yield from one_by_one(
                 given, "cifar", 0, seed, placed, "classify",
-                Preprocessing(size=32), given.epochs or 10,
+                Preprocessing(size=32), 10,
             )  # fmt: skip
 
 
@@ -157,23 +164,22 @@ def one_by_one(
         task=task, train=sides["train"], dev=sides["dev"], classes=classes, skipped=[],
         record={"name": part, "sha256": "", "train_subjects": [], "dev_subjects": [], "notes": []},
     )  # fmt: skip
-    for name, (model, network) in RIVALS.items():
-        if (part, str(fold), str(seed), name) in done():
+    for name, (model, width, changes) in RIVALS.items():
+        if (given.only and name not in given.only) or (part, str(fold), str(seed), name) in done():
             continue
         settings = TrainSettings(
             epochs=epochs,
             seed=seed,
             dev_images=200,
             **({} if task == "pad" else {"batch_size": 64, "lr": 0.05, "light_lr": 1.0}),
-            tiers=("low",) if name == "light alone" else ("low", "mid", "high", "max"),
+            **changes,
         )
-        if task != "pad":
-            network = replace(network, stem_stride=1)
         out = Path(tempfile.mkdtemp()) / "run"
         train_prepared(
             prepared, out, init=given.init, model=model, settings=settings,
-            preprocessing=preprocessing, network=network,
-            augment=Augment() if task == "pad" else Augment(simulate=(), camera=0, recompress=0),
+            preprocessing=preprocessing,
+            network=NetworkSettings(width=width, stem_stride=2 if task == "pad" else 1),
+            augment=Augment(simulate=(), camera=0, recompress=0),
         )  # fmt: skip
         yield judged(out, prepared, sides["test"], part, fold, seed, name)
         shutil.rmtree(out.parent)

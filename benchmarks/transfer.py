@@ -54,23 +54,23 @@ class Variant:
 
 
 NAIVE = Augment(simulate=(), camera=0, recompress=0, scale=(1, 1), rotation=0, shift=0)
+SANDWICH = replace(TWENTY, sampler="sandwich", distill_weight=0.5)
 VARIANTS = {
     "camera + simulated attacks": Variant(),
     "naive": Variant(augment=NAIVE),
-    "the same, light start random": Variant(settings=replace(TWENTY, light_start="random")),
-    "the same, light start largest": Variant(settings=replace(TWENTY, light_start="largest")),
-    "the same, light_lr 1": Variant(settings=replace(TWENTY, light_lr=1)),
     "the same, distilled": Variant(settings=replace(TWENTY, distill_weight=0.5)),
-    "the same, per-block sampling": Variant(settings=replace(TWENTY, sampler="per_block")),
-    "the same, sandwich": Variant(settings=replace(TWENTY, sampler="sandwich")),
+    "the same, 128 px": Variant(preprocessing=Preprocessing(size=128)),
+    "the same, sandwich and distilled, 10 epochs": Variant(settings=replace(SANDWICH, epochs=10)),
+    "the same, sandwich and distilled": Variant(settings=SANDWICH),
+    "plain, camera + simulated attacks": Variant(model="mobilenet_v2"),
     "random camera alone": Variant(augment=Augment(simulate=())),
     "simulated attacks alone": Variant(augment=Augment(camera=0, recompress=0)),
     "the same, crop 1.2": Variant(preprocessing=Preprocessing(crop_scale=1.2)),
     "the same, crop 1.9": Variant(preprocessing=Preprocessing(crop_scale=1.9)),
     "the same, weights averaged": Variant(settings=replace(TWENTY, ema=0.99)),
+    "the same, per-block sampling": Variant(settings=replace(TWENTY, sampler="per_block")),
+    "the same, light start random": Variant(settings=replace(TWENTY, light_start="random")),
     "plain, naive": Variant(augment=NAIVE, model="mobilenet_v2"),
-    "plain, camera + simulated attacks": Variant(model="mobilenet_v2"),
-    "the same, 40 epochs": Variant(settings=TrainSettings(epochs=40)),
 }
 """`the same` is `camera + simulated attacks` with one change."""
 

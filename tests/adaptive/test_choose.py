@@ -137,3 +137,10 @@ def test_refusals():
         choose(network, budget_macs=1e6, quality=quality, tables=table)
     with pytest.raises(ValueError, match="finalists"):
         choose(network, budget_ms=5, quality=quality, tables=table, finalists=0)
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_budget_that_is_no_amount_is_refused(budget: float):
+    table = CostTable(kind="latency_ms", base=1, blocks=({"L": 1, "H": 2, "B": 3},) * 4)
+    with pytest.raises(UserError, match="number > 0"):
+        choose(fake_network(4), budget_ms=budget, quality=lambda c: 0.0, tables=table)

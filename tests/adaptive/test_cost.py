@@ -15,6 +15,7 @@ from pliant.adaptive.cost import (
     cost,
     cost_tables,
     count_macs,
+    latency,
     latency_table,
     prediction_error,
 )
@@ -156,3 +157,10 @@ def test_a_table_by_hand():
     assert table.of(Configuration("LH")) == 18
     with pytest.raises(ValueError, match="zip"):
         table.of(Configuration("L"))
+
+
+def test_latency_of_any_configuration(network: AdaptiveNetwork):
+    found = latency(network, "L" * 8 + "B" * 8, (1, 3, 32, 32), runs=3)
+    assert 0 < found.median_ms <= found.p90_ms
+    assert (found.threads, found.runs) == (1, 3)
+    assert str(network.configuration) == "H" * 16

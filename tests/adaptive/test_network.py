@@ -252,5 +252,30 @@ def test_refusals(network: AdaptiveNetwork):
         pta_mobilenet_v2(light_expand=6)
     with pytest.raises(ValueError, match="below the heavy"):
         make_adaptive(mobilenet_v2(), light_expand=6)
+    with pytest.raises(UserError, match="adaptive already"):
+        make_adaptive(network)
     with pytest.raises(UserError, match=r"first .layer1.weight"):
         load_start(network, {"layer1.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"branches": {"light": 3, "medium": 1}},
+        {"branches": {"light": 1, "heavy": 2}},
+        {"branches": {"1x": 1}},
+        {"branches": {"light": 1.5}},
+        {"branches": {"light": 1, "large": 2}},
+        {"branches": {}},
+        {"light_expand": 6},
+        {"merge": "max"},
+        {"light_start": "bogus"},
+    ],
+)
+def test_a_refused_model_is_left_as_it_was(wrong, images: torch.Tensor):
+    plain = mobilenet_v2(width=0.1).eval()
+    before = plain(images)
+    with pytest.raises(ValueError, match=r"branches needs|must be"):
+        make_adaptive(plain, **wrong)
+    assert torch.equal(plain(images), before)
+    assert not any(isinstance(m, PTABlock) for m in plain.modules())

@@ -82,7 +82,7 @@ def _write_run(path: Path, classes: tuple[str, ...]) -> Path:
             "model": "pta_mobilenet_v2",
             "network": asdict(shape),
             "preprocessing": Preprocessing(size=SIZE).to_json(),
-            "training": asdict(TrainSettings(tiers=TIERS)),
+            "training": asdict(TrainSettings(tiers=TIERS)) | {"policy": "min_acer"},
             "augment": None,
             "data": {},
             "start": {"kind": "random", "seed": 0},

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from pliant.data.manifest import read_manifest
 from pliant.errors import UserError
-from pliant.jobs.tiers import pick, summary, tiers
+from pliant.jobs.tiers import is_beaten, pick, scatter, summary, tiers
 from pliant.train.run_folder import RunFolder
 
 ROWS = [
@@ -50,7 +52,19 @@ def test_costs_of_a_run(make_run, tmp_path: Path):
     assert high["quality"] == pytest.approx(0.6)
     assert result["picked"] == "high"
     assert (tmp_path / "plot.svg").read_text().lstrip().startswith("<svg")
-    assert len(summary(result)) == 3
+    said = summary(result)
+    assert said[1] == "low = LLLLLLLLLLLLLLLL"
+    assert said[-2:] == ["within 1e+12 macs: high", f"plot: {tmp_path / 'plot.svg'}"]
+
+
+def test_the_terminal_plot_by_hand():
+    assert [is_beaten(row, ROWS) for row in ROWS] == [False, False, True]
+    lines = scatter(ROWS, "dev auc").splitlines()
+    assert lines[0] == "dev auc, 0.9000 at the top"
+    assert lines[1].index("* mid") == 1 + round(2 / 5 * 55)
+    assert lines[5].endswith("o max")
+    assert lines[8].index("* low") == 1 + round(1 / 5 * 55)
+    assert max(map(len, lines)) < 80
 
 
 def test_refusals(make_run, tmp_path: Path):
@@ -59,6 +73,8 @@ def test_refusals(make_run, tmp_path: Path):
         tiers(run, budget_ms=1, budget_macs=1)
     with pytest.raises(UserError, match="--search needs a budget"):
         tiers(run, search=tmp_path)
+    with pytest.raises(UserError, match="give --search and a budget"):
+        tiers(run, name="mine")
     taken = tmp_path / "taken.svg"
     taken.touch()
     with pytest.raises(UserError, match="exists already"):
@@ -83,4 +99,29 @@ def test_search_finds_what_no_tier_offers(make_run, rig: Path, unit: str, kind: 
     assert costs == sorted(costs)
     assert qualities == sorted(qualities)
     assert list(RunFolder.open(run).tiers) == ["low", "high"]
-    assert len(summary(result)) == 3
+    assert summary(result)[-1].row_count == len(found["front"])
+
+
+def test_what_was_found_becomes_a_tier(make_run, rig: Path):
+    run = make_run()
+    before = RunFolder.open(run)
+    result = tiers(run, budget_macs=1e12, search=rig, name="mine", runs=1)
+    after = RunFolder.open(run)
+    assert sorted(after.tiers) == ["high", "low", "mine"]
+    mine = after.tiers["mine"]
+    assert str(mine.configuration) == result["search"]["best"]["configuration"]
+    assert mine.threshold is not None
+    assert mine.threshold.record["num_attack"] > 0
+    assert after.tiers["low"] == before.tiers["low"]
+    x = torch.zeros(1, 3, 32, 32)
+    with after.model.use("mine"):
+        assert torch.equal(after.model(x), after.model.extract("mine")(x))
+    with pytest.raises(UserError, match='has a tier "mine" already'):
+        tiers(run, budget_macs=1e12, search=rig, name="mine", runs=1)
+
+
+def test_a_search_needs_no_named_split_on_the_data_of_the_training(make_run, unsplit: Path, rig):
+    names = sorted({str(s.subject) for s in read_manifest(unsplit)})
+    run = make_run(data=unsplit, train_subjects=names[4:], dev_subjects=names[:4])
+    found = tiers(run, budget_macs=1e12, search=unsplit, runs=1)["search"]
+    assert found["num_measured"] > 32

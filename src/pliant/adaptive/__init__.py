@@ -19,6 +19,7 @@ _WHERE = {
     "calibrate": "calibration",
     "cost_tables": "cost",
     "count_macs": "cost",
+    "latency": "cost",
     "latency_table": "cost",
     "load_start": "start",
     "load_tiers": "calibration",

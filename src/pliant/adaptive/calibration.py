@@ -140,12 +140,10 @@ def load_tiers(
         StaleCalibrationWarning: for a tier whose statistics belong to other weights.
 
     Raises:
-        UserError: if statistics are missing, have the wrong size, or belong to no record.
+        UserError: if statistics are missing or have the wrong size.
     """
     norms = tiered_norms(network.net)
     now = fingerprint(network) if records else ""
-    for name in {key.split(".")[1] for key in state if key.startswith(PREFIX)} - set(records):
-        raise UserError(f'the weights hold statistics of tier "{name}", which has no record')
     for name, record in records.items():
         configuration = network.configuration_of(Configuration(record["configuration"]))
         values: list[tuple[Tensor, Tensor] | None] = []

@@ -81,6 +81,8 @@ def choose(
     if len(given) != 1:
         raise UserError(f"choose needs exactly one of {', '.join(budgets)}, got {len(given)}")
     ((name, budget),) = given.items()
+    if not 0 < budget < float("inf"):
+        raise UserError(f"{name} must be a number > 0, got {budget:g}")
     table = _table(tables, KINDS[name])
     cheapest = table.base + sum(min(block.values()) for block in table.blocks)
     if cheapest > budget:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pliant.adaptive.configuration import ALL, Configuration
 from pliant.adaptive.modes import evaluating
 from pliant.adaptive.network import AdaptiveNetwork
-from pliant.metrics.latency import Clock, measure_times
+from pliant.metrics.latency import Clock, Latency, measure_latency, measure_times
 from pliant.metrics.size import size_bytes
 
 Shape = Sequence[int]
@@ -75,7 +75,7 @@ class PredictionError:
 def cost(
     network: AdaptiveNetwork, what: Configuration | str, input_shape: Shape = (1, 3, 96, 96)
 ) -> Cost:
-    """Parameters, MACs and bytes of one configuration.
+    """Parameters, MACs and bytes of one configuration; `latency` measures its milliseconds.
 
     Args:
         network: The network.
@@ -214,6 +214,39 @@ def prediction_error(
         noise_percent=float((np.abs(halves[0] - halves[1]) / real).mean() * 50),
         num_configurations=num_configurations,
     )
+
+
+def latency(
+    network: AdaptiveNetwork,
+    what: Configuration | str,
+    input_shape: Shape = (1, 3, 96, 96),
+    *,
+    threads: int = 1,
+    runs: int = 50,
+) -> Latency:
+    """Measured median and 90th percentile of one configuration, as a plain extracted network.
+
+    Args:
+        network: On the device to be measured.
+        what: A configuration, its letters, or the name of a tier or preset.
+        input_shape: Batch, channels, height, width in pixels.
+        threads: CPU threads of torch.
+        runs: Timed passes.
+
+    Raises:
+        UserError: if it is no configuration of this network.
+    """
+    device = next(network.parameters()).device
+    image = torch.zeros(tuple(input_shape), device=device)
+    plain = network.extract(what).eval()
+
+    @torch.inference_mode()
+    def once() -> None:
+        plain(image)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return measure_latency(once, runs=runs, threads=threads)
 
 
 @torch.inference_mode()

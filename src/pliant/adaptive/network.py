@@ -12,6 +12,8 @@ Shapes: B = batch, C = channels, H, W = height and width in pixels, F = features
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 from warnings import warn
 
@@ -111,7 +113,8 @@ class AdaptiveNetwork(nn.Module):
         self.num_blocks = len(blocks)
         self.tiers: dict[str, Tier] = {}
         self._allowed = frozenset(self.letters)
-        self.register_load_state_dict_post_hook(_weights_loaded)
+        # on the inner tree, so that loading into that alone is seen too
+        net.register_load_state_dict_post_hook(partial(_weights_loaded, self.switch))
 
     @property
     def configuration(self) -> Configuration:
@@ -231,9 +234,8 @@ class AdaptiveNetwork(nn.Module):
         return self
 
 
-def _weights_loaded(network: nn.Module, incompatible: object) -> None:
-    assert isinstance(network, AdaptiveNetwork)
-    network.switch.version += 1
+def _weights_loaded(switch: Switch, net: nn.Module, incompatible: object) -> None:
+    switch.version += 1
 
 
 def _plain(block: PTABlock, letter: str) -> nn.Module:
@@ -250,7 +252,7 @@ def make_adaptive(
     *,
     light_expand: int = 1,
     merge: Merge = "mean",
-    light_start: Literal["largest", "rank1", "random"] = "largest",
+    light_start: Literal["largest", "rank1", "random"] = "rank1",
     branches: Mapping[str, int] | None = None,
 ) -> AdaptiveNetwork:
     """A model whose inverted residuals (torchvision's, timm's, pliant's) became PTA blocks.
@@ -268,39 +270,63 @@ def make_adaptive(
             {"light": 1, "medium": 3}.
 
     Raises:
-        UserError: if the model has no inverted residual.
-        ValueError: if a branch would be as wide as the heavy one.
+        UserError: if the model has no inverted residual, or is adaptive already.
+        ValueError: if a branch would be as wide as the heavy one, the branches are not in order, or
+            a name is unknown. The model is then as it was.
     """
     lighter = {"light": light_expand} if branches is None else dict(branches)
+    _check_branches(lighter, merge, light_start)
+    if any(isinstance(module, PTABlock) for module in model.modules()):
+        raise UserError("the model is adaptive already; give make_adaptive the plain one")
     switch = Switch(Selection(Configuration(""), ""))
-    index = 0
-    for path, module in list(model.named_modules()):
+    blocks: dict[str, PTABlock] = {}
+    for path, module in model.named_modules():
         layers = anatomy(module)
         if layers is None or not path:
             continue
         built: dict[str, nn.Module] = {
             name: light_branch(layers, expand=expand) for name, expand in lighter.items()
         }
-        set_residual(module, False)
-        block = PTABlock(
+        blocks[path] = PTABlock(
             {**built, "heavy": module},
             switch=switch,
-            index=index,
+            index=len(blocks),
             residual=layers.residual,
             merge=merge,
-        )
-        block.train(module.training)
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, block)
-        index += 1
-    if not index:
+        ).train(module.training)
+    if not blocks:
         raise UserError(
             "the model has no inverted residual to make adaptive; known are torchvision's (`conv` "
             "and `use_res_connect`) and timm's (`conv_pw`, `conv_dw`, `conv_pwl`)"
         )
+    for path, block in blocks.items():  # the model is changed once nothing can fail any more
+        set_residual(block.branches["heavy"], False)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, block)
     network = AdaptiveNetwork(model)
     start_light(network, light_start)
     return network
+
+
+def _check_branches(lighter: Mapping[str, int], merge: str, light_start: str) -> None:
+    expansions = list(lighter.values())
+    letters = {name[:1].upper() for name in lighter}
+    if not (
+        lighter
+        and all(isinstance(t, int) for t in expansions)
+        and all(a < b for a, b in pairwise(expansions))
+        and len(letters) == len(lighter)
+        and all("A" <= letter <= "Z" for letter in letters)
+        and not letters & {"H", ALL}
+    ):
+        raise ValueError(
+            "branches needs names of different first letters (none of them H or B) and rising "
+            f"whole expansions, such as {{'light': 1, 'medium': 3}}; got {dict(lighter)}"
+        )
+    if merge not in ("mean", "sum"):
+        raise ValueError(f"merge must be mean or sum, got {merge!r}")
+    if light_start not in ("largest", "rank1", "random"):
+        raise ValueError(f"light_start must be largest, rank1 or random, got {light_start!r}")
 
 
 def pta_mobilenet_v2(

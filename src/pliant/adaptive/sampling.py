@@ -19,7 +19,7 @@ Sampler = Callable[[int], list[Configuration]]
 
 
 def presets(
-    names: Sequence[str] = ("low", "mid", "high", "max"),
+    names: Sequence[str | Configuration] = ("low", "mid", "high", "max"),
     num_blocks: int = 16,
     seed: int = 0,
     *,
@@ -29,7 +29,7 @@ def presets(
     """One preset for the whole network per step (uniform-global PTA-sampling).
 
     Args:
-        names: Of PRESETS.
+        names: Of PRESETS, or configurations of one's own.
         num_blocks: Adaptive blocks of the network.
         seed: Of the draws.
         weights: How often each is drawn, relative; None: equally often.
@@ -40,7 +40,10 @@ def presets(
     """
     if not names or (weights is not None and len(weights) != len(names)):
         raise ValueError(f"presets needs names, and one weight each: {names!r}, {weights!r}")
-    choices = [preset(name, num_blocks, letters) for name in names]
+    choices = [
+        name if isinstance(name, Configuration) else preset(name, num_blocks, letters)
+        for name in names
+    ]
 
     def sample(step: int) -> list[Configuration]:
         return _random(seed, step).choices(choices, weights)

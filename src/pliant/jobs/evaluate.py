@@ -199,13 +199,14 @@ def choose(source: "Source", run: "Run") -> Chosen:
     if test:
         return Chosen(role="test", judged=test, dev=dev, note="")
     trained = run.settings["data"]
-    held_out = set(trained["dev_subjects"])
-    if unsplit and source.sha256 == trained["sha256"] and held_out:
+    if unsplit and source.sha256 == trained["sha256"]:
+        from pliant.jobs.samples import split_as_trained
+
         return Chosen(
             role="dev",
-            judged=[s for s in source.samples if s.subject in held_out],
+            judged=split_as_trained(source.samples, trained).dev,
             dev=[],
-            note="This is the data of the training: its dev subjects alone are judged, on which "
+            note="This is the data of the training: its dev samples alone are judged, on which "
             "epochs were ranked and thresholds fitted, so the numbers are optimistic.",
         )
     if unsplit:

@@ -1,7 +1,7 @@
 """What `pliant train` trains on: samples read, checked, and split by subject."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,30 @@ def prepare(
             "num_test": len(source.samples) - len(used),
             "train_subjects": sorted({s.subject for s in split.train if s.subject}),
             "dev_subjects": sorted({s.subject for s in split.dev if s.subject}),
+            "split": {"seed": seed, "dev_share": dev_share, "live_only": bool(simulate)},
             "notes": notes,
         },
+    )
+
+
+def split_as_trained(samples: Sequence[Sample], trained: Mapping[str, Any]) -> Split:
+    """The training's own train and dev samples, of the same data once more.
+
+    Args:
+        samples: Of the data of the training.
+        trained: The `data` block of the run's settings.json.
+    """
+    kept = [sample for sample in samples if sample.split != "test"]
+    if names := set(trained["dev_subjects"]):
+        dev = [sample for sample in kept if sample.subject in names]
+        train = [sample for sample in kept if sample.subject not in names]
+        return Split(train=train, dev=dev, test=[], notes=[])
+    how = trained["split"]
+    return split_by_subject(
+        load_or_skip(kept)[0],
+        seed=how["seed"],
+        dev_share=how["dev_share"],
+        live_only=how["live_only"],
     )
 
 

@@ -1,4 +1,7 @@
-"""`pliant tiers RUN`: what every tier costs on this device, and which one fits a budget."""
+"""`pliant tiers RUN`: what every tier costs on this device, and which one fits a budget.
+
+A search finds the best of all configurations under the budget; `--name` makes it a tier of the run.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 BUDGETS = {"ms": "latency_ms", "macs": "macs", "bytes": "size_bytes"}
 """Unit of a budget -> column of the cost table."""
-BAR = 24
-"""Characters of the longest bar in the terminal's plot."""
+PLOT_WIDTH, PLOT_HEIGHT = 56, 8
+"""Characters of the terminal's plot."""
 
 
 def tiers(
@@ -25,6 +28,7 @@ def tiers(
     budget_macs: float | None = None,
     budget_bytes: float | None = None,
     search: Path | None = None,
+    name: str | None = None,
     plot: Path | None = None,
     runs: int = 30,
     threads: int = 1,
@@ -37,7 +41,8 @@ def tiers(
         budget_macs: Most multiply-accumulates for one image.
         budget_bytes: Most bytes of weights, float32.
         search: Data whose dev split ranks all 3^16 configurations under the budget, not the named
-            tiers alone; what it finds gives scores, and verdicts once it is made a tier.
+            tiers alone: that of the training, or other data with a dev split.
+        name: Makes what the search found a tier of the run, with a threshold of its own.
         plot: Where to write quality against latency (SVG or PNG); None: no file.
         runs: Timed passes per tier; the tiers take turns.
         threads: CPU threads of torch while timing.
@@ -51,6 +56,8 @@ def tiers(
         raise UserError("give one budget: --budget-ms, --budget-macs or --budget-bytes")
     if search is not None and not budget:
         raise UserError("--search needs a budget: --budget-ms, --budget-macs or --budget-bytes")
+    if name is not None and search is None:
+        raise UserError("--name names what a search found; give --search and a budget too")
     if plot is not None and plot.exists():
         raise UserError(f"{plot} exists already; give --plot another name, or remove it")
 
@@ -71,9 +78,14 @@ def tiers(
         ((unit, value),) = budget.items()
         result |= {"budget": {unit: value}, "picked": pick(rows, unit, value)}
         if search is not None:
+            from pliant.jobs.search import add_tier
             from pliant.jobs.search import search as search_all
 
-            result["search"] = search_all(opened, search, unit, value, threads=threads)
+            found = search_all(opened, search, unit, value, threads=threads)
+            result["search"] = found
+            if name is not None:
+                best = opened.model.configuration_of(found["best"]["configuration"])
+                result["added"] = add_tier(opened, name, best, search)
     if plot is not None:
         result["plot"] = draw(rows, measure, plot)
     return result
@@ -163,29 +175,31 @@ def draw(rows: Sequence[Mapping[str, Any]], measure: str, path: Path) -> Path:
 
 
 def summary(result: Mapping[str, Any]) -> list:
-    """The cost table with a bar for the latency of each tier, and the tier that was picked."""
+    """The cost table, quality against latency, and the tier that was picked."""
     from rich.table import Table
+    from rich.text import Text
 
     rows = result["tiers"]
     threads = rows[0]["latency_ms"]["threads"]
     measure = result["quality"]
-    head = ("tier", "configuration", "MMACs", "params M", "MB", "ms", "p90", measure or "quality")
-    table = Table(*head, "", title=f"{result['input_px']} px, batch 1, {threads} thread(s), torch")
-    slowest = max(row["latency_ms"]["median"] for row in rows)
+    head = ("tier", "MMACs", "params M", "MB", "ms", "p90", measure or "quality", "")
+    title = f"{result['input_px']} px, batch 1, {threads} thread{'s' * (threads > 1)}, torch"
+    table = Table(*head, title=title)
     for row in rows:
         latency, quality = row["latency_ms"], row["quality"]
         table.add_row(
             row["tier"],
-            row["configuration"],
             f"{row['macs'] / 1e6:.1f}",
             f"{row['params'] / 1e6:.2f}",
             f"{row['size_bytes'] / 1e6:.2f}",
             f"{latency['median']:.2f}",
             f"{latency['p90']:.2f}",
             "-" if quality is None else f"{quality:.4f}",
-            "█" * max(1, round(BAR * latency["median"] / slowest)),
+            "beaten" * is_beaten(row, rows),
         )
-    said: list[Any] = [table]
+    said: list[Any] = [table, *(f"{row['tier']} = {row['configuration']}" for row in rows)]
+    if all(row["quality"] is not None for row in rows):
+        said.append(Text(scatter(rows, measure), no_wrap=True))
     if "picked" in result:
         ((unit, value),) = result["budget"].items()
         said.append(f"within {value:g} {unit}: {result['picked']}")
@@ -195,9 +209,40 @@ def summary(result: Mapping[str, Any]) -> list:
         if found["table_error"] is not None:
             percent = found["table_error"].mean_percent
             said.append(f"predicted latencies are off by {percent:.1f} % on average")
+    if "added" in result:
+        added = result["added"]
+        said.append(f"{added['tier']} = {added['configuration']} is a tier of {result['run']} now")
     if "plot" in result:
         said.append(f"plot: {result['plot']}")
     return said
+
+
+def is_beaten(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether another tier is at least as good and as fast, and better in one of the two."""
+    if row["quality"] is None:
+        return False
+    mine = (row["quality"], -row["latency_ms"]["median"])
+    others = [(r["quality"], -r["latency_ms"]["median"]) for r in rows if r["quality"] is not None]
+    return any(o != mine and o[0] >= mine[0] and o[1] >= mine[1] for o in others)
+
+
+def scatter(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
+    """Quality upwards, median latency to the right; * is a tier of the Pareto front, o another."""
+    ms = [row["latency_ms"]["median"] for row in rows]
+    quality = [row["quality"] for row in rows]
+    low, high = min(quality), max(quality)
+    grid = [[" "] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
+    for row, x, y in zip(rows, ms, quality, strict=True):
+        mark = ("o " if is_beaten(row, rows) else "* ") + row["tier"]
+        right = round(x / max(ms) * (PLOT_WIDTH - 1))
+        at = min(
+            right, PLOT_WIDTH - len(mark)
+        )  # at the edge: to the left of its place
+        line = round((high - y) / (high - low or 1) * (PLOT_HEIGHT - 1))
+        grid[line][at : at + len(mark)] = mark
+    lines = [f"{measure}, {high:.4f} at the top", *("│" + "".join(line).rstrip() for line in grid)]
+    foot = f"{low:.4f} at the bottom; ms from 0 to {max(ms):.2f}; o: beaten by another tier"
+    return "\n".join([*lines, "└" + "─" * PLOT_WIDTH, foot])
 
 
 def _front(found: Mapping[str, Any], measure: str) -> Any:

@@ -4,11 +4,12 @@ A plain network is the same class without adaptive blocks: it has one configurat
 """
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
-from pliant.adaptive.configuration import PRESETS, Configuration
+from pliant.adaptive.configuration import LETTERS, PRESETS, Configuration
 from pliant.adaptive.network import AdaptiveNetwork, pta_mobilenet_v2
 from pliant.adaptive.sampling import SAMPLERS
 from pliant.errors import UserError
@@ -17,6 +18,8 @@ from pliant.train.settings import NetworkSettings, TrainSettings
 from pliant.train.task import AdaptiveTask, PlainTask
 
 T = TypeVar("T")
+ADAPTIVE_BLOCKS = 16
+"""Of MobileNetV2; its first block stays plain."""
 PLAIN = "plain"
 """The one tier of a network without adaptive blocks."""
 
@@ -54,15 +57,56 @@ def check_names(model: str, settings: TrainSettings) -> None:
     """
     known(model, MODELS, "model")
     known(settings.sampler, SAMPLERS, "sampler")
-    for name in settings.tiers:
-        known(name, PRESETS, "tier")
+    named(settings.tiers, ADAPTIVE_BLOCKS)
+
+
+def named(wanted: Sequence[str], num_blocks: int) -> dict[str, Configuration]:
+    """Tiers by name: a preset's name stands for itself, `name=LETTERS` names any configuration.
+
+    Raises:
+        UserError: for an unknown preset, with the nearest one; for a name that is taken or not
+            made of letters, digits, - and _; for letters that are no configuration.
+    """
+    found: dict[str, Configuration] = {}
+    for entry in wanted:
+        name, equals, letters = entry.partition("=")
+        if equals:
+            check_new_name(name)
+            found[name] = Configuration.from_text(letters, num_blocks)
+        elif set(name) <= set(LETTERS):
+            raise UserError(f'give the tier {name} a name, such as "mine={name}"')
+        else:
+            known(name, PRESETS, "tier")
+            found[name] = Configuration.from_text(name, num_blocks)
+    if len(found) < len(wanted):
+        raise UserError(f"tiers need different names, got {', '.join(wanted)}")
+    return found
+
+
+def check_new_name(name: str) -> None:
+    """Refuses a tier's name that is a preset's, or would not do in a file's name.
+
+    Raises:
+        UserError: with what is allowed.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
+        raise UserError(
+            f'"{name}" cannot name a tier; allowed are 1 to 32 letters, digits, - and _'
+        )
+    if name in PRESETS or name == PLAIN:
+        raise UserError(f'"{name}" is the name of a preset; give the tier another one')
 
 
 def tiers_of(network: AdaptiveNetwork, wanted: Sequence[str]) -> dict[str, Configuration]:
-    """The presets `wanted` as configurations of this network; a plain one has `plain` alone."""
+    """The tiers `wanted`, see `named`, of this network; a plain one has `plain` alone."""
     if not network.num_blocks:
         return {PLAIN: network.configuration}
-    return {name: Configuration.from_text(name, network.num_blocks) for name in wanted}
+    return named(wanted, network.num_blocks)
+
+
+def _weight(configuration: Configuration) -> int:
+    """How much runs, roughly: a branch counts 0, 1 or 2 by its letter's place."""
+    return sum(LETTERS.index(letter) for letter in configuration)
 
 
 def task_of(network: AdaptiveNetwork, settings: TrainSettings) -> AdaptiveTask | PlainTask:
@@ -71,14 +115,17 @@ def task_of(network: AdaptiveNetwork, settings: TrainSettings) -> AdaptiveTask |
         return PlainTask(network, label_smoothing=settings.label_smoothing)
     make = known(settings.sampler, SAMPLERS, "sampler")
     more: dict[str, object] = {}
+    heaviest = Configuration.from_text("max", network.num_blocks)
     if make is SAMPLERS["presets"]:
-        more["names"] = tuple(tiers_of(network, settings.tiers))
-        # the first tier is the cheapest, and starts furthest from done
-        more["weights"] = settings.sample_weights or (2, *[1] * (len(settings.tiers) - 1))
+        tiers = list(tiers_of(network, settings.tiers).values())
+        heaviest = max(tiers, key=_weight)  # `max` may not be trained at all
+        cheapest = min(tiers, key=_weight)  # the cheapest starts furthest from done
+        more["names"] = tiers
+        more["weights"] = settings.sample_weights or [1 + (t is cheapest) for t in tiers]
     return AdaptiveTask(
         network,
         make(num_blocks=network.num_blocks, seed=settings.seed, **more),
-        heaviest=Configuration.from_text("max", network.num_blocks),
+        heaviest=heaviest,
         distill_weight=settings.distill_weight,
         temperature=settings.distill_temperature,
         label_smoothing=settings.label_smoothing,

@@ -216,12 +216,20 @@ class RunFolder:
         Raises:
             UserError: if the run has no such tier.
         """
-        stored = _read_json(path / "tiers.json")
-        entries = {entry["tier"]: entry for entry in stored["tiers"]}
+        entries = {entry["tier"]: entry for entry in cls.stored_tiers(path)}
         if tier not in entries:
             raise UserError(f'{path} has no tier "{tier}" ({", ".join(entries)})')
         entries[tier]["threshold"] = dict(record)
-        write_atomic(path / "tiers.json", _json(stored))
+        cls(path).write_tiers(list(entries.values()))
+
+    @classmethod
+    def stored_tiers(cls, path: Path) -> list[dict[str, Any]]:
+        """The entries of tiers.json.
+
+        Raises:
+            UserError: if it is missing or damaged.
+        """
+        return _read_json(path / "tiers.json")["tiers"]
 
     def mark(self, status: str, **more: Any) -> None:
         """Writes state.json."""
