@@ -104,6 +104,21 @@ def test_a_crop_of_the_cut_out_is_the_crop_of_the_photo(photos, tmp_path, blobs)
             assert difference.mean() < 4
 
 
+def test_a_wide_crop_is_cut_wide(photos, tmp_path, blobs):
+    source = open_source(photos, "pad", cache_dir=tmp_path / "cache", crop_scale=4)
+    data = CropDataset(source.samples, size=48, crop_scale=4)
+    image = read_image(photos / source.samples[0].name)
+    (face,) = Blobs().find(image)
+    crop = crop_square(image, face.box, scale=4, size=48)
+    assert np.abs(data.crop(0).astype(int) - crop).mean() < 4
+
+
+def test_one_in_thirty_unreadable_is_not_counted_twice(photos, tmp_path, blobs):
+    (photos / "spoof/print/s1/empty2.jpg").touch()  # 2 of 45: 4.4 %
+    source = open_source(photos, "pad", cache_dir=tmp_path / "cache")
+    assert sum(skip.reason == "zero bytes" for skip in source.skipped) == 2
+
+
 def test_a_second_run_looks_at_nothing_again(photos, tmp_path, blobs):
     first = open_source(photos, "pad", cache_dir=tmp_path / "cache")
     calls = blobs.calls

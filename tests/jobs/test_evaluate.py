@@ -149,3 +149,32 @@ def test_train_split_only(make_run, without_split, tmp_path: Path):
 def test_other_training_data_is_refused(make_run, rig: Path, unsplit: Path, tmp_path: Path):
     with pytest.raises(UserError, match="is not the data"):
         evaluate(make_run(), rig, tmp_path / "out", train_data=unsplit, **FAST)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_subject_on_two_sides_is_refused(make_run, without_split, rig: Path, tmp_path: Path):
+    def leak(sample):
+        return replace(sample, subject="one") if sample.split != "dev" else sample
+
+    with pytest.raises(UserError, match="more than one side"):
+        evaluate(make_run(), without_split("leak.csv", leak), tmp_path / "out", **FAST)
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_tier_refits_its_threshold_in_the_bootstrap(make_run, rig: Path, tmp_path: Path):
+    run = make_run(threshold=None)
+    evaluate(run, rig, tmp_path / "first", **FAST)  # fits, and stores, threshold and dev scores
+    result = evaluate(run, rig, tmp_path / "second", **FAST)
+    for row in result["tiers"]:
+        assert "threshold refitted" in row["metrics"]["interval_method"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_of_synthetic_faces_says_so_on_others(make_run, without_split, tmp_path: Path):
+    run = make_run()
+    settings = json.loads((run / "settings.json").read_text())
+    settings["data"]["synthetic"] = True
+    (run / "settings.json").write_text(json.dumps(settings))
+    real = without_split("real.csv", lambda sample: replace(sample, device="phone", split=None))
+    result = evaluate(run, real, tmp_path / "out", **FAST)
+    assert "synthetic faces alone" in result["limits"][0]

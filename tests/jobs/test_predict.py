@@ -49,7 +49,7 @@ def test_a_score_is_no_verdict_without_a_threshold(make_run, photo: Path, finds)
     (found,) = predict(run, (photo,), tier="low")
     assert found.verdict == "undecided(no threshold is stored for low)"
     assert found.score is not None
-    assert "fitted on a dev split" in str(summary([found])[1])
+    assert "missing one on a dev split" in str(summary([found])[1])
 
 
 def test_a_configuration_that_is_no_tier_gets_a_score_alone(make_run, photo: Path, finds):
@@ -103,6 +103,8 @@ def test_refusals(make_run, photo: Path, tmp_path: Path):
     run = make_run()
     with pytest.raises(UserError, match="no images were given"):
         predict(run, ())
+    with pytest.raises(UserError, match="is a folder; name the images"):
+        predict(run, (tmp_path,))
     with pytest.raises(UserError, match="no such image"):
         predict(run, (photo, tmp_path / "missing.jpg"))
     with pytest.raises(UserError, match="hihg"):

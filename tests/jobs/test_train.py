@@ -12,7 +12,9 @@ import torch
 
 from pliant.data.augment import Augment
 from pliant.errors import UserError
+from pliant.jobs.evaluate import evaluate
 from pliant.jobs.train import summary, train
+from pliant.pad.scores import read_scores
 from pliant.runtime.crop import Preprocessing
 from pliant.train.module import TrainModule
 from pliant.train.run_folder import RunFolder
@@ -31,6 +33,7 @@ SMALL = {
 LEFT = {
     *("state.json", "settings.json", "environment.json", "metrics.csv"),
     *("model.safetensors", "tiers.json", "skipped.csv", "report.html"),
+    *("dev_scores_low.csv", "dev_scores_max.csv"),
 }
 
 
@@ -107,6 +110,32 @@ def test_tiers_have_costs_and_dev_thresholds(run):
         assert (threshold["num_bona_fide"], threshold["num_attack"]) == (8, 8)
         assert threshold["num_subjects"] == 2
         assert 0 <= tier["dev"]["auc"] <= 1
+
+
+def test_dev_scores_are_those_of_the_threshold(run):
+    for tier in _json(run / "tiers.json")["tiers"]:
+        kept = read_scores(run / f"dev_scores_{tier['tier']}.csv")
+        assert kept.sha256 == tier["threshold"]["dev_sha256"]
+        assert len(kept) == 16
+
+
+def test_the_classes_of_a_run_are_judged_on_what_training_held_out(tmp_path, run_path):
+    random = np.random.default_rng(1)
+    for name, light in (("day", 170), ("night", 60)):
+        for k in range(12):
+            _photo(tmp_path / "photos" / name / f"{k}.png", light, random)
+    small = {**SMALL, "augment": Augment(), "settings": replace(SETTINGS, epochs=1)}
+    train(tmp_path / "photos", run_path, task="classify", model="mobilenet_v2", **small)
+    held_out = _json(run_path / "settings.json")["data"]["num_dev"]
+    result = evaluate(run_path, tmp_path / "photos", tmp_path / "out", runs=1)
+    assert result["data"]["role"] == "dev"
+    assert result["data"]["counts"]["images"] == held_out < 24
+
+
+def test_a_limit_that_dev_cannot_support_is_refused_before_training(faces, run_path):
+    with pytest.raises(UserError, match="rule of three"):
+        train(faces, run_path, policy="bpcer<=0.1", **SMALL)
+    assert not run_path.exists()
 
 
 def test_metrics_hold_one_row_per_epoch(run):

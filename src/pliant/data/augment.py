@@ -130,21 +130,26 @@ class Augment:
     scale: tuple[float, float] = (0.8, 1.2)
     """Crop-scale jitter, as factors of the crop scale; at most 1.25."""
     rotation: float = 8.0
-    """Largest turn, degrees."""
+    """Largest turn, degrees, 0 to 180."""
     shift: float = 0.04
-    """Largest shift, as a share of the crop's side."""
+    """Largest shift, as a share of the crop's side, 0 to 0.5."""
 
     def __post_init__(self) -> None:
+        for name in ("simulate", "scale"):  # JSON knows lists alone
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         unknown = [name for name in self.simulate if name not in SIMULATIONS]
         if unknown:
             raise UserError(
                 f'unknown simulated attack "{unknown[0]}"; allowed: {", ".join(SIMULATIONS)}'
             )
-        if not 0 <= self.simulate_share <= 1:
-            raise UserError(f"simulate_share must lie in [0, 1], got {self.simulate_share}")
-        if not 0 < self.scale[0] <= self.scale[1] <= CANVAS_MARGIN:
+        most = {"simulate_share": 1, "camera": 2, "recompress": 1, "rotation": 180, "shift": 0.5}
+        for name, high in most.items():
+            if not 0 <= (value := getattr(self, name)) <= high:  # nan is refused too
+                raise UserError(f"augment.{name} must lie in [0, {high}], got {value}")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= CANVAS_MARGIN:
             raise UserError(
-                f"scale must be two factors with 0 < low <= high <= {CANVAS_MARGIN}, "
+                f"augment.scale must be two factors with 0 < low <= high <= {CANVAS_MARGIN}, "
                 f"got {self.scale}"
             )
 

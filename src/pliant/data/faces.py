@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pliant.data.augment import CANVAS_MARGIN
 from pliant.data.manifest import Sample, Skipped, write_manifest
 from pliant.data.progress import map_threads, watched
 from pliant.data.readable import refuse_too_many
@@ -28,7 +29,7 @@ from pliant.runtime.files import sha256_file, write_atomic
 from pliant.runtime.images import BadImage, read_image
 
 CUT_SCALE = 2.0
-"""Side of a cut-out in multiples of the box's longer side."""
+"""Least side of a cut-out in multiples of the box's longer side."""
 CUT_PX = 256
 """Longest side of a cut-out."""
 FORMAT = 1
@@ -61,6 +62,7 @@ def cut_faces(
     *,
     detector: Path | None,
     cache_dir: Path | None,
+    crop_scale: float,
     progress: bool,
 ) -> tuple[list[Sample], list[Skipped], list[str]]:
     """Samples that have a box, unchanged, and cut-outs of the others; what was skipped; notes.
@@ -70,13 +72,15 @@ def cut_faces(
         source: The data set's place; with the detector it names the cache's folder.
         detector: A YuNet ONNX file, or None for the cascade.
         cache_dir: Root of the cache, or None for the user's.
+        crop_scale: What the cut-outs must be wide enough for, with the margin of augmentation.
         progress: Show a bar on stderr where that is a terminal.
 
     Raises:
         UserError: if more than 5 % of the photos cannot be read, or no face is found.
     """
     finder = FaceFinder(detector)
-    folder = cache_folder(source, detector, cache_dir)
+    scale = max(CUT_SCALE, CANVAS_MARGIN * crop_scale)
+    folder = cache_folder(source, detector, cache_dir, scale)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -85,7 +89,7 @@ def cut_faces(
             "a place that can be written"
         ) from error
     photos = [sample for sample in samples if sample.box is None]
-    found = _find_all(photos, folder, finder, progress=progress)
+    found = _find_all(photos, folder, finder, scale, progress=progress)
     unreadable = [
         Skipped(p.path, f.reason or "") for p, f in zip(photos, found, strict=True) if f.unreadable
     ]
@@ -98,11 +102,9 @@ def cut_faces(
             usable.append(sample)
         elif record.reason:
             skipped.append(Skipped(sample.path, record.reason))
-            unreadable += skipped[-1:] if record.unreadable else []
         else:
             cuts.append(_as_cut(sample, record, folder))
             usable.append(cuts[-1])
-    refuse_too_many(unreadable, len(samples))
     if not usable:
         reasons = Counter(skip.reason for skip in skipped)
         counts = ", ".join(f"{n} x {reason}" for reason, n in reasons.items())
@@ -111,23 +113,25 @@ def cut_faces(
     return usable, skipped, _notes(photos, by_name, finder.name)
 
 
-def cache_folder(source: Path, detector: Path | None, cache_dir: Path | None) -> Path:
-    """One folder for each data set and detector."""
+def cache_folder(
+    source: Path, detector: Path | None, cache_dir: Path | None, scale: float = CUT_SCALE
+) -> Path:
+    """One folder for each data set, detector and width of the cut-outs."""
     root = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pliant"
     source = source.resolve()
     which = sha256_file(detector) if detector else "cascade"
-    key = hashlib.sha256(f"{FORMAT}\n{source}\n{which}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{FORMAT}\n{source}\n{which}\n{scale:g}".encode()).hexdigest()[:12]
     name = source.stem if source.is_file() else source.name
     return Path(root).resolve() / "faces" / f"{name[:60]}-{key}"
 
 
 def cut_out(
-    image: NDArray[np.uint8], face: Face
+    image: NDArray[np.uint8], face: Face, scale: float = CUT_SCALE
 ) -> tuple[NDArray[np.uint8], list[float], list[list[float]] | None]:
-    """The pixels within `CUT_SCALE` times the box; box and landmarks in pixels of the cut-out."""
+    """The pixels within `scale` times the box; box and landmarks in pixels of the cut-out."""
     height, width = image.shape[:2]
     x, y, box_width, box_height = face.box
-    half = CUT_SCALE * face.side / 2
+    half = scale * face.side / 2
     centre_x, centre_y = x + box_width / 2, y + box_height / 2
     left, top = (max(0, int(np.floor(v - half))) for v in (centre_x, centre_y))
     right = min(width, int(np.ceil(centre_x + half)))
@@ -147,7 +151,7 @@ def cut_out(
 
 
 def _find_all(
-    photos: Sequence[Sample], folder: Path, finder: FaceFinder, *, progress: bool
+    photos: Sequence[Sample], folder: Path, finder: FaceFinder, scale: float, *, progress: bool
 ) -> list[_Found]:
     """A record for each photo: from the journal where it has one, else found now and added."""
     journal = folder / "journal.jsonl"
@@ -164,7 +168,7 @@ def _find_all(
     cv2.setNumThreads(1)  # the photos are spread over the cores, not each of them
     try:
         with open(journal, "a", encoding="utf-8") as file:
-            records = map_threads(lambda job: _find_one(*job, folder, finder), missing)
+            records = map_threads(lambda job: _find_one(*job, folder, finder, scale), missing)
             for record in watched(records, len(missing), "finding faces", progress=progress):
                 file.write(json.dumps(record.__dict__) + "\n")
                 file.flush()
@@ -174,7 +178,7 @@ def _find_all(
     return [known[photo.name] for photo in photos]
 
 
-def _find_one(photo: Sample, stamp: str, folder: Path, finder: FaceFinder) -> _Found:
+def _find_one(photo: Sample, stamp: str, folder: Path, finder: FaceFinder, scale: float) -> _Found:
     def without(reason: str, *, unreadable: bool = False) -> _Found:
         return _Found(photo.name, stamp, None, None, reason, unreadable)
 
@@ -185,7 +189,7 @@ def _find_one(photo: Sample, stamp: str, folder: Path, finder: FaceFinder) -> _F
     face = choose_face(finder.find(image))
     if isinstance(face, Undecided):
         return without(WORDS[face.reason])
-    part, box, points = cut_out(image, face)
+    part, box, points = cut_out(image, face, scale)
     done, data = cv2.imencode(".png", cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
     assert done
     path = _cut_path(folder, photo.name)

@@ -38,6 +38,7 @@ def open_source(
     *,
     detector: Path | None = None,
     cache_dir: Path | None = None,
+    crop_scale: float = 1.5,
     progress: bool = True,
 ) -> Source:
     """Lists the samples of a data set, with a face box for each where the task is `pad`.
@@ -47,6 +48,7 @@ def open_source(
         task: `pad` or `classify`.
         detector: A YuNet ONNX file; None: the cascade inside OpenCV.
         cache_dir: Where cut-out faces are kept; None: `pliant` in the user's cache folder.
+        crop_scale: The network's; faces are cut out of photos wide enough for it.
         progress: Show a bar on stderr where that is a terminal.
 
     Raises:
@@ -67,7 +69,12 @@ def open_source(
     skipped, notes = [], []
     if task == "pad" and any(sample.box is None for sample in samples):
         samples, skipped, notes = cut_faces(
-            samples, path, detector=detector, cache_dir=cache_dir, progress=progress
+            samples,
+            path,
+            detector=detector,
+            cache_dir=cache_dir,
+            crop_scale=crop_scale,
+            progress=progress,
         )
     elif task == "classify":  # whole images are classified
         samples = [replace(sample, box=None, landmarks=None) for sample in samples]

@@ -14,11 +14,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from pliant.jobs.folders import refuse_existing
+
+if TYPE_CHECKING:
+    from pliant.data.rig import RigSettings
 
 MARK = "UNFINISHED"
 
@@ -57,11 +60,12 @@ def demo(
         settings: How much and how long.
 
     Raises:
-        UserError: if `out` is taken.
+        UserError: if `out` is taken, or a setting lies outside its range.
         KeyboardInterrupt: on Ctrl-C; nothing is left behind.
     """
     if not (out / MARK).is_file():
         refuse_existing(out)
+    _rig(settings), _training(settings)  # refuse bad numbers before anything is rendered
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / MARK).write_text("pliant demo did not finish here; this folder may be removed\n")
@@ -76,31 +80,26 @@ def demo(
     return result
 
 
-def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
-    from pliant.data.augment import Augment
-    from pliant.data.rig import RigSettings, write_rig
-    from pliant.jobs.evaluate import evaluate
-    from pliant.jobs.train import train
-    from pliant.runtime.crop import Preprocessing
-    from pliant.train.settings import NetworkSettings, TrainSettings
+def _rig(settings: DemoSettings) -> "RigSettings":
+    from pliant.data.rig import RigSettings
 
-    begin = time.perf_counter()
-    data, run, evaluation = out / "data-synthetic", out / "run", out / "evaluation"
-    _say(f"1/3 rendering {settings.subjects} synthetic people and their attacks")
-    rig = RigSettings(
+    return RigSettings(
         subjects=settings.subjects,
         clips_per_subject=settings.clips_per_subject,
         frames=settings.frames,
         difficulty=settings.difficulty,
         seed=settings.seed,
     )
-    write_rig(rig, data)
-    _say("2/3 training one network for all tiers")
-    train(
-        data,
-        run,
-        # from scratch on few images: Adam, one rate for all branches, the rig's own attacks
-        settings=TrainSettings(
+
+
+def _training(settings: DemoSettings) -> dict[str, Any]:
+    """Keywords of `train`: from scratch on few images, so Adam, one rate, the rig's own attacks."""
+    from pliant.data.augment import Augment
+    from pliant.runtime.crop import Preprocessing
+    from pliant.train.settings import NetworkSettings, TrainSettings
+
+    return {
+        "settings": TrainSettings(
             epochs=settings.epochs,
             optimiser="adamw",
             lr=0.004,
@@ -108,10 +107,23 @@ def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
             dev_images=128,
             seed=settings.seed,
         ),
-        preprocessing=Preprocessing(size=settings.size),
-        network=NetworkSettings(width=settings.width),
-        augment=Augment(simulate=(), camera=0.0, recompress=0.0),
-    )
+        "preprocessing": Preprocessing(size=settings.size),
+        "network": NetworkSettings(width=settings.width),
+        "augment": Augment(simulate=(), camera=0.0, recompress=0.0),
+    }
+
+
+def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
+    from pliant.data.rig import write_rig
+    from pliant.jobs.evaluate import evaluate
+    from pliant.jobs.train import train
+
+    begin = time.perf_counter()
+    data, run, evaluation = out / "data-synthetic", out / "run", out / "evaluation"
+    _say(f"1/3 rendering {settings.subjects} synthetic people and their attacks")
+    write_rig(_rig(settings), data)
+    _say("2/3 training one network for all tiers")
+    train(data, run, **_training(settings))
     _say("3/3 evaluating every tier on people it has never seen")
     result = evaluate(run, data, evaluation, seed=settings.seed)
     report = (evaluation / "report.html").replace(out / "report.html")

@@ -29,6 +29,7 @@ PAD_LIMITS = (
     "photos without a usable face are counted as skipped, not as decisions",
 )
 DEV_NOTE = "Dev is judged, so numbers at a threshold fitted on it are optimistic."
+TRAINED_SYNTHETIC = "the model has seen synthetic faces alone: it is no judge of these"
 SYNTHETIC = "synthetic faces and attacks: the numbers say nothing about real ones"
 
 
@@ -73,22 +74,27 @@ def evaluate(
         train_data: The run's training data, for the colour baseline; None: taken from `data` where
             that is the data of the training.
         detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
-        batch_size: Images per forward pass.
-        draws: Draws of the subject bootstrap.
-        seed: Of the bootstrap.
-        runs: Timed passes per tier.
-        threads: CPU threads while timing.
+        batch_size: Images per forward pass, >= 1.
+        draws: Draws of the subject bootstrap, >= 1.
+        seed: Of the bootstrap, >= 0.
+        runs: Timed passes per tier, >= 1.
+        threads: CPU threads while timing, at most the machine's cores.
 
     Raises:
-        UserError: if `out` exists, the data cannot be used, or holds one class only.
+        UserError: if `out` exists, a number lies outside its range, or the data cannot be used or
+            holds one class only.
     """
     refuse_existing(out)
+    _check(policy, detector, threads, batch_size=batch_size, draws=draws, runs=runs, seed=seed)
     from pliant.data.source import open_source
+    from pliant.data.split import check_subjects
     from pliant.runtime.files import write_atomic
     from pliant.train.run_folder import RunFolder
 
     opened = RunFolder.open(run)
-    source = open_source(data, opened.task, detector=detector)
+    scale = opened.preprocessing.crop_scale
+    source = open_source(data, opened.task, detector=detector, crop_scale=scale)
+    check_subjects(source.samples)
     chosen = choose(source, opened)
     if opened.task == "pad":
         check_classes(chosen.judged, data)
@@ -103,6 +109,23 @@ def evaluate(
         )  # fmt: skip
         write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
     return result | {"report": out / "report.html"}
+
+
+def _check(policy: str, detector: Path | None, threads: int, *, seed: int, **counts: int) -> None:
+    """Refuses at once what would otherwise be refused after every image was read."""
+    from pliant.metrics.latency import check_threads
+    from pliant.pad.thresholds import parse_policy
+    from pliant.runtime.yunet import YuNet
+
+    parse_policy(policy)
+    check_threads(threads)
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} must be >= 1, got {count}")
+    if seed < 0:
+        raise UserError(f"seed must be >= 0, got {seed}")
+    if detector is not None:
+        YuNet(detector)
 
 
 def measure(
@@ -242,10 +265,12 @@ def training_samples(
         UserError: if `train_data` is given and is not what the run was trained on.
     """
     from pliant.data.source import open_source
+    from pliant.jobs.samples import split_as_trained
 
     trained = run.settings["data"]
     if train_data is not None:
-        source = open_source(train_data, run.task, detector=detector)
+        scale = run.preprocessing.crop_scale
+        source = open_source(train_data, run.task, detector=detector, crop_scale=scale)
     if source.sha256 != trained["sha256"]:
         if train_data is None:
             return []
@@ -253,10 +278,7 @@ def training_samples(
             f"{train_data} is not the data that {run.path} was trained on ({trained['name']}); "
             "give --train-data the same data, or leave it out"
         )
-    subjects = set(trained["train_subjects"])
-    if subjects:
-        return [s for s in source.samples if s.subject in subjects]
-    return [s for s in source.samples if s.split == "train"]
+    return split_as_trained(source.samples, trained).train
 
 
 def limits(result: Mapping[str, Any]) -> list[str]:
@@ -264,6 +286,8 @@ def limits(result: Mapping[str, Any]) -> list[str]:
     said: list[str] = [*PAD_LIMITS] if result["task"] == "pad" else []
     if result["data"]["synthetic"]:
         said.insert(0, SYNTHETIC)
+    elif result["settings"]["training"]["data"].get("synthetic"):
+        said.insert(0, TRAINED_SYNTHETIC)
     if result["task"] == "pad" and result["baseline"] is None:
         said.append("no colour baseline: the training data is not reachable (see --train-data)")
     without = [row["tier"] for row in result["tiers"] if row["threshold"] is None]

@@ -21,10 +21,10 @@ from pliant.pad.evaluation import (
     score_histogram,
     tier_agreement,
 )
-from pliant.pad.scores import Scores, pool_presentations, write_scores
+from pliant.pad.scores import Scores, pool_presentations, read_scores, write_scores
 from pliant.pad.sheet import make_sheet
 from pliant.pad.thresholds import Threshold, fit_threshold
-from pliant.train.run_folder import Run, RunFolder
+from pliant.train.run_folder import DEV_SCORES, Run, RunFolder
 
 BASELINE_IMAGES = 3000
 """Training images behind the colour baseline, at most, evenly along the list."""
@@ -72,12 +72,9 @@ def judge_pad(
         tuned = test if role == "dev" else None
         if dev:
             tuned = pool_presentations(to_scores(dev, probability[len(judged) :]))
-        threshold = threshold_of(run, name, tuned, policy, draws=draws, seed=seed)
-        same_dev = tuned is not None and threshold and threshold.dev_sha256 == tuned.sha256
+        threshold, fitted_on = threshold_of(run, name, tuned, policy, draws=draws, seed=seed)
         row["threshold"] = threshold and threshold.to_json()
-        row["metrics"] = evaluate_scores(
-            test, threshold, dev=tuned if same_dev else None, draws=draws, seed=seed
-        )
+        row["metrics"] = evaluate_scores(test, threshold, dev=fitted_on, draws=draws, seed=seed)
         row["det"] = det_curves(test)
         row["histogram"] = score_histogram(test)
         row["scores_csv"] = f"scores_{name}.csv"
@@ -93,17 +90,25 @@ def judge_pad(
 
 def threshold_of(
     run: Run, tier: str, dev: Scores | None, policy: str, *, draws: int, seed: int
-) -> Threshold | None:
-    """The tier's stored threshold; where it has none, one fitted on dev and stored in the run."""
+) -> tuple[Threshold | None, Scores | None]:
+    """The tier's threshold and the scores that it was fitted on, where they are known.
+
+    The stored one; where the run has none, one fitted on `dev` and stored in the run.
+    """
     stored = run.tiers[tier].threshold
     if stored is not None:
-        return Threshold.from_json(stored.record)
+        threshold = Threshold.from_json(stored.record)
+        path = run.path / DEV_SCORES.format(tier=tier)
+        kept = read_scores(path) if path.is_file() else None
+        same = kept is not None and kept.sha256 == threshold.dev_sha256
+        return threshold, kept if same else None
     if dev is None:
-        return None
+        return None, None
     fitted = fit_threshold(dev, policy, source="dev split", draws=draws, seed=seed)
+    write_scores(dev, run.path / DEV_SCORES.format(tier=tier))
     RunFolder.store_threshold(run.path, tier, fitted.to_json())
     print(f"{tier}: threshold {fitted.value:.4f} fitted on dev, stored in the run", file=sys.stderr)
-    return fitted
+    return fitted, dev
 
 
 def contact_sheet(

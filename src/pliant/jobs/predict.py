@@ -36,6 +36,8 @@ class Prediction:
     """The tier, or configuration, that ran."""
     box: tuple[float, float, float, float] | None
     """The face: x, y, width, height in pixels of the image."""
+    synthetic: bool = False
+    """Whether the model has seen synthetic faces alone."""
 
 
 def predict(
@@ -58,6 +60,9 @@ def predict(
     """
     if not images:
         raise UserError("no images were given; name at least one: pliant predict RUN image.jpg")
+    folders = [str(path) for path in images if path.is_dir()]
+    if folders:
+        raise UserError(f"{folders[0]} is a folder; name the images, such as {folders[0]}/*.jpg")
     missing = [str(path) for path in images if not path.is_file()]
     if missing:
         raise UserError(f"no such image: {', '.join(missing)}")
@@ -79,8 +84,9 @@ def _one(opened: Any, path: Path, tier: str, finder: Any) -> Prediction:
 
     def answer(verdict: str, score: float | None = None, box: Any = None) -> Prediction:
         return Prediction(
-            image=path, verdict=verdict, score=score, threshold=threshold, tier=tier, box=box
-        )
+            image=path, verdict=verdict, score=score, threshold=threshold, tier=tier, box=box,
+            synthetic=bool(opened.settings["data"].get("synthetic")),
+        )  # fmt: skip
 
     stored = opened.tiers[tier].threshold if tier in opened.tiers else None
     threshold = stored.value if stored else None
@@ -121,6 +127,12 @@ def summary(predictions: Sequence[Prediction]) -> list:
     for p in predictions:
         score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
         table.add_row(str(p.image), p.verdict, score, threshold, p.tier)
-    without = any("no threshold" in p.verdict for p in predictions)
-    advice = "A threshold is fitted on a dev split: pliant evaluate RUN --data DATA --out DIR"
-    return [table, *([advice] if without else [])]
+    said = []
+    if any("no threshold" in p.verdict for p in predictions):
+        said.append(
+            "Only a tier has a threshold: pliant evaluate fits a missing one on a dev split; "
+            "pliant tiers --search --name makes a configuration a tier"
+        )
+    if any(p.synthetic for p in predictions):
+        said.append("This model has seen synthetic faces alone: it is no judge of real ones.")
+    return [table, *said]

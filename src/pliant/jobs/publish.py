@@ -5,6 +5,8 @@ split alone, and its cost.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,14 @@ from pliant.errors import UserError
 from pliant.jobs.samples import Prepared, say
 from pliant.jobs.scoring import tier_probabilities, to_scores
 from pliant.pad.metrics import auc
-from pliant.pad.scores import pool_presentations
-from pliant.pad.thresholds import fit_threshold
+from pliant.pad.scores import pool_presentations, write_scores
+from pliant.pad.thresholds import check_support, fit_threshold, parse_policy
 from pliant.runtime.crop import Preprocessing
 from pliant.train.callbacks import calibrate_tiers
 from pliant.train.data_module import CropData
 from pliant.train.finish import tier_entries
 from pliant.train.module import TrainModule
-from pliant.train.run_folder import RunFolder
+from pliant.train.run_folder import DEV_SCORES, RunFolder
 
 
 def publish(
@@ -50,6 +52,9 @@ def publish(
         module.network, dev, preprocessing, list(module.tiers), title="dev"
     )
     found = {name: on_dev(p, dev.samples, prepared, policy) for name, p in probabilities.items()}
+    if prepared.task == "pad":
+        for name, p in probabilities.items():
+            write_dev_scores(folder.path, name, p, dev.samples)
     size = preprocessing.size
     entries = tier_entries(module.network, input_shape=(1, 3, size, size))
     folder.write_model(module.network)
@@ -57,12 +62,21 @@ def publish(
     folder.finish()
 
 
+def write_dev_scores(
+    run: Path, tier: str, probabilities: np.ndarray, samples: Sequence[Sample]
+) -> None:
+    """The scores behind a tier's threshold: evaluations resample them with those of the test."""
+    scores = pool_presentations(to_scores(samples, probabilities[:, 1]))
+    write_scores(scores, run / DEV_SCORES.format(tier=tier))
+
+
 def on_dev(
     probabilities: np.ndarray, samples: Sequence[Sample], prepared: Prepared, policy: str
 ) -> dict[str, Any]:
     """One tier's dev quality, and for anti-spoofing its threshold; null where dev is too small.
 
-    The quality is that of the real dev images; the threshold also sees the simulated captures.
+    The quality is that of the real dev images. The threshold also sees the simulated captures, but
+    they are no evidence: its counts, and the support for a limit, are those of the real ones.
 
     Args:
         probabilities: (N, K), a row per sample.
@@ -83,7 +97,12 @@ def on_dev(
         source += f" and {len(samples) - len(prepared.dev)} simulated captures of it"
     threshold = None
     try:
-        threshold = fit_threshold(dev, policy, source=source)
+        check_support(real, parse_policy(policy))
+        threshold = replace(
+            fit_threshold(dev, policy, source=source),
+            num_bona_fide=int(real.bona_fide.sum()),
+            num_attack=int((~real.bona_fide).sum()),
+        )
     except UserError as refusal:
         say(f"no threshold: {refusal}")
     return {"dev": {"auc": auc(real)}, "threshold": threshold and threshold.to_json()}

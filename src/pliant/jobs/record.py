@@ -1,6 +1,7 @@
 """What an evaluation says beside its measures: model, data, overlap with training, its curve."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from pliant.data.manifest import Sample
 from pliant.data.source import Source
+from pliant.jobs.samples import is_synthetic
 from pliant.runtime.files import sha256_file
 from pliant.train.run_folder import Run
 
@@ -30,10 +32,11 @@ def of_data(
 ) -> dict[str, Any]:
     """The `data` block of evaluation.json."""
     attacks = [s for s in judged if s.bona_fide is False]
+    left_out = [*source.skipped, *skipped]
     return {
         "name": source.name,
         "sha256": source.sha256,
-        "synthetic": is_synthetic(source),
+        "synthetic": is_synthetic(source.samples),
         "role": role,
         "counts": {
             "images": len(judged),
@@ -45,16 +48,10 @@ def of_data(
         "subject_overlap": overlap(source, run, judged),
         "split_note": " ".join(_sentence(part) for part in (note, *source.notes) if part),
         "skipped": [
-            {"path": Path(skip.path).name, "reason": skip.reason}
-            for skip in (*source.skipped, *skipped)
+            {"path": name, "reason": skip.reason}
+            for name, skip in zip(_beneath([skip.path for skip in left_out]), left_out, strict=True)
         ],
     }
-
-
-def is_synthetic(source: Source) -> bool:
-    """Whether any sample comes from the rig: its manifests name it as the device."""
-    devices = {s.device or "" for s in source.samples}
-    return "synthetic" in source.name.lower() or any("synthetic" in name for name in devices)
 
 
 def overlap(source: Source, run: Run, judged: Sequence[Sample]) -> str:
@@ -86,6 +83,12 @@ def of_training(run: Run) -> dict[str, Any] | None:
         rows = [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
     seconds = sum((row.get("seconds") or 0) + (row.get("dev_seconds") or 0) for row in rows)
     return {"curve": rows, "seconds": seconds}
+
+
+def _beneath(paths: Sequence[Path]) -> list[str]:
+    """The paths beneath their common folder: no report tells where on which disk images lie."""
+    root = os.path.commonpath([Path(path).parent for path in paths]) if paths else ""
+    return [Path(os.path.relpath(path, root)).as_posix() for path in paths]
 
 
 def _sentence(words: str) -> str:

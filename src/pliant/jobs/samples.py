@@ -79,6 +79,7 @@ def prepare(
     dev_share: float,
     seed: int,
     simulate: Sequence[str] = (),
+    crop_scale: float = 1.5,
 ) -> Prepared:
     """Reads the data, checks every image of train and dev, splits off dev where there is none.
 
@@ -89,14 +90,20 @@ def prepare(
         dev_share: Share of the subjects that becomes dev where the data names no dev.
         seed: Of that split.
         simulate: Attacks that training will simulate; with any, live photos alone are enough.
+        crop_scale: The network's; see `open_source`.
 
     Raises:
         UserError: if the data is missing, empty or leaks subjects, has one class or no dev side, or
             too many images are unreadable.
     """
-    source = open_source(data, task, detector=detector)
+    source = open_source(data, task, detector=detector, crop_scale=crop_scale)
     check_subjects(source.samples)
     used = [sample for sample in source.samples if sample.split != "test"]
+    if not used:
+        raise UserError(
+            f"all {len(source.samples)} samples of {data} are marked test, which training never "
+            "looks at; mark some train or dev, or leave the split out"
+        )
     kept, skipped = load_or_skip(used)
     split = split_by_subject(kept, seed=seed, dev_share=dev_share, live_only=bool(simulate))
     if not split.dev:
@@ -122,6 +129,7 @@ def prepare(
         record={
             "name": source.name,
             "sha256": source.sha256,
+            "synthetic": is_synthetic(source.samples),
             "num_train": len(split.train),
             "num_dev": len(split.dev),
             "num_test": len(source.samples) - len(used),
@@ -152,6 +160,11 @@ def split_as_trained(samples: Sequence[Sample], trained: Mapping[str, Any]) -> S
         dev_share=how["dev_share"],
         live_only=how["live_only"],
     )
+
+
+def is_synthetic(samples: Sequence[Sample]) -> bool:
+    """Whether any sample comes from the rig: its manifests name it as the device."""
+    return any("synthetic" in (sample.device or "") for sample in samples)
 
 
 def _class_names(split: Split) -> tuple[str, ...]:

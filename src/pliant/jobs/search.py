@@ -25,7 +25,7 @@ from pliant.data.manifest import Sample
 from pliant.data.progress import watched
 from pliant.data.source import open_source
 from pliant.errors import UserError
-from pliant.jobs.publish import on_dev
+from pliant.jobs.publish import on_dev, write_dev_scores
 from pliant.jobs.samples import Prepared, split_as_trained
 from pliant.jobs.scoring import crops_of, normalise, tier_probabilities
 from pliant.pad.metrics import auc
@@ -103,7 +103,7 @@ def dev_and_train(run: Run, data: Path) -> tuple[list[Sample], list[Sample]]:
     Raises:
         UserError: if there is no dev sample.
     """
-    source = open_source(data, run.task)
+    source = open_source(data, run.task, crop_scale=run.preprocessing.crop_scale)
     trained = run.settings["data"]
     if source.sha256 == trained["sha256"]:
         split = split_as_trained(source.samples, trained)
@@ -149,6 +149,8 @@ def add_tier(run: Run, name: str, configuration: Configuration, data: Path) -> d
     crops = prepared.dev_crops(run.preprocessing, augment and Augment(**augment), training["seed"])
     found = tier_probabilities(run.model, crops, run.preprocessing, [name], title="dev")[name]
     own = on_dev(found, crops.samples, prepared, training["policy"])
+    if run.task == "pad":
+        write_dev_scores(run.path, name, found, crops.samples)
     size = run.preprocessing.size
     entries = tier_entries(run.model, input_shape=(1, 3, size, size))
     new = next(entry | own for entry in entries if entry["tier"] == name)

@@ -235,9 +235,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
     for row, x, y in zip(rows, ms, quality, strict=True):
         mark = ("o " if is_beaten(row, rows) else "* ") + row["tier"]
         right = round(x / max(ms) * (PLOT_WIDTH - 1))
-        at = min(
-            right, PLOT_WIDTH - len(mark)
-        )  # at the edge: to the left of its place
+        at = min(right, PLOT_WIDTH - len(mark))  # at the edge: to the left of its place
         line = round((high - y) / (high - low or 1) * (PLOT_HEIGHT - 1))
         grid[line][at : at + len(mark)] = mark
     lines = [f"{measure}, {high:.4f} at the top", *("│" + "".join(line).rstrip() for line in grid)]

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from tyro.conf import arg
 
 from pliant.data.augment import Augment
@@ -68,15 +69,15 @@ def train(
         KeyboardInterrupt: on Ctrl-C; the run can be resumed.
     """
     from pliant.jobs.samples import prepare
-    from pliant.pad.thresholds import parse_policy
+    from pliant.jobs.scoring import to_scores
+    from pliant.pad.scores import pool_presentations
+    from pliant.pad.thresholds import check_support, parse_policy
     from pliant.train.fit import is_first_process
-    from pliant.train.network import check_names
     from pliant.train.run_folder import RunFolder
 
-    parse_policy(policy)
-    check_names(model, settings)
     if not resume and is_first_process():
         RunFolder.check_free(out)
+    _check(model, init, policy, detector, settings, network, machine)
     prepared = prepare(
         data,
         task,
@@ -84,13 +85,45 @@ def train(
         dev_share=dev_share,
         seed=settings.seed,
         simulate=augment.simulate if settings.augmentation and task == "pad" else (),
+        crop_scale=preprocessing.crop_scale,
     )
+    if task == "pad" and not all(sample.bona_fide for sample in prepared.dev):
+        named = to_scores(prepared.dev, np.zeros(len(prepared.dev)))
+        check_support(pool_presentations(named), parse_policy(policy))
     train_prepared(
         prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
         preprocessing=preprocessing, network=network, augment=augment, machine=machine,
     )  # fmt: skip
     report_on_dev(prepared, out, policy=policy)
     return out
+
+
+def _check(
+    model: str,
+    init: Path | None,
+    policy: str,
+    detector: Path | None,
+    settings: TrainSettings,
+    network: NetworkSettings,
+    machine: Machine,
+) -> None:
+    """Refuses at once what would otherwise be refused after every image was read."""
+    import torch
+
+    from pliant.adaptive.network import load_start
+    from pliant.pad.thresholds import parse_policy
+    from pliant.runtime.yunet import YuNet
+    from pliant.train.fit import check_machine
+    from pliant.train.network import build, check_names
+
+    parse_policy(policy)
+    check_names(model, settings)
+    check_machine(machine)
+    if detector is not None:
+        YuNet(detector)
+    if init is not None:
+        with torch.random.fork_rng():
+            load_start(build("mobilenet_v2", network, num_classes=2), init)
 
 
 def report_on_dev(prepared: "Prepared", out: Path, *, policy: str) -> None:

@@ -156,7 +156,7 @@ def fit_threshold(
         )
     dev = pool_presentations(dev)
     grid = ThresholdGrid(dev)
-    _check_support(dev, parsed)
+    check_support(dev, parsed)
     interval = None
     if draws and can_resample(dev):
         interval = percentile_interval(threshold_draws(dev, policy, draws=draws, seed=seed))
@@ -188,8 +188,12 @@ def threshold_draws(
     return fitted["threshold"]
 
 
-def _check_support(dev: Scores, policy: Policy) -> None:
-    """Refuses a limit that so few presentations cannot show (rule of three)."""
+def check_support(dev: Scores, policy: Policy) -> None:
+    """Refuses a limit that so few presentations cannot show (rule of three).
+
+    Raises:
+        UserError: with how many are needed.
+    """
     if policy.name == "apcer<=":
         counts = {name: int((dev.species == name).sum()) for name in dev.species_names}
         least = min(counts, key=counts.__getitem__)

@@ -6,6 +6,7 @@
     metrics.csv         one row per epoch
     model.safetensors   the supernet and every tier's batch-norm statistics
     tiers.json          configurations, costs, thresholds
+    dev_scores_*.csv    per tier, what its threshold was fitted on
     skipped.csv         images that could not be used, with the reason
     report.html         every tier on the dev split; written last, by the job of training
     checkpoints/        Lightning's, for resuming alone; gone when the run is finished
@@ -30,13 +31,15 @@ from pliant.adaptive.calibration import PREFIX, load_tiers, tier_state
 from pliant.adaptive.configuration import Configuration
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.errors import UserError
-from pliant.models.checkpoint import read_state
+from pliant.models.checkpoint import load_exactly, read_state
 from pliant.runtime.crop import Preprocessing
 from pliant.runtime.files import write_atomic
 from pliant.train.network import build
 from pliant.train.settings import NetworkSettings
 
 FORMAT = 1
+DEV_SCORES = "dev_scores_{tier}.csv"
+"""Name of a tier's dev scores, those its threshold was fitted on; anti-spoofing alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "RunFolder":
-        """A new folder, marked as running, with its settings.
+        """A new folder, marked as running, with its settings; none where they cannot be written.
 
         Raises:
             UserError: if `path` is taken.
@@ -135,8 +138,12 @@ class RunFolder:
         cls.check_free(path)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.mark("running")
-        folder.write_json("settings.json", {"format": FORMAT, **settings})
+        try:
+            folder.mark("running")
+            folder.write_json("settings.json", {"format": FORMAT, **settings})
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return folder
 
     @classmethod
@@ -189,7 +196,7 @@ class RunFolder:
             tiers = {entry["tier"]: _tier(entry) for entry in stored["tiers"]}
             weights = read_state(path / "model.safetensors")
             shared = {k: v for k, v in weights.items() if not k.startswith(PREFIX)}
-            model.load_state_dict(shared)
+            load_exactly(model, shared, called=str(path / "model.safetensors"))
             load_tiers(model, weights, {name: tier.calibrated for name, tier in tiers.items()})
             preprocessing = Preprocessing.from_json(settings["preprocessing"])
         except (KeyError, TypeError, RuntimeError) as problem:
