@@ -135,3 +135,9 @@ def test_without_kinds_or_faces_nothing_happens() -> None:
 def test_refusals(settings: dict, words: str) -> None:
     with pytest.raises(UserError, match=words[:30]):
         Augment(**settings)
+
+
+def test_attacks_may_be_listed_with_commas():
+    for words in ("replay,print", ("replay,print",), ["replay", "print"]):
+        assert Augment(simulate=words).simulate == ("replay", "print")  # pyright: ignore
+    assert Augment(simulate=("",)).simulate == ()

@@ -135,9 +135,10 @@ class Augment:
     """Largest shift, as a share of the crop's side, 0 to 0.5."""
 
     def __post_init__(self) -> None:
-        for name in ("simulate", "scale"):  # JSON knows lists alone
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
+        given = [self.simulate] if isinstance(self.simulate, str) else self.simulate
+        words = tuple(word.strip() for entry in given for word in entry.split(",") if word.strip())
+        object.__setattr__(self, "simulate", words)  # "replay,print" is two
+        object.__setattr__(self, "scale", tuple(self.scale))  # JSON knows lists alone
         unknown = [name for name in self.simulate if name not in SIMULATIONS]
         if unknown:
             raise UserError(

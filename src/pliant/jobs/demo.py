@@ -30,19 +30,21 @@ MARK = "UNFINISHED"
 class DemoSettings:
     """What the demo renders and how long it trains; the defaults fit 4 minutes on 2 cores."""
 
-    subjects: int = 40
+    subjects: int = 48
     """Synthetic people, split by subject into train, dev and test."""
-    clips_per_subject: int = 6
+    clips_per_subject: int = 10
     """Bona fide clips of each."""
-    frames: int = 3
-    """Frames of a clip."""
+    attack_clips: int = 5
+    """Clips of each for every kind of attack."""
+    frames: int = 1
+    """Frames of a clip; errors are counted by clip, so more clips tell more than more frames."""
     difficulty: float = 0.25
     """Of the attacks, 0 (plain to see) to 1."""
     size: int = 64
     """Input side of the network, pixels."""
     width: float = 0.5
     """Channel multiplier of the network."""
-    epochs: int = 36
+    epochs: int = 16
     """Passes over the training images."""
     seed: int = 0
     """Of the people, the start and the order."""
@@ -65,7 +67,8 @@ def demo(
     """
     if not (out / MARK).is_file():
         refuse_existing(out)
-    _rig(settings), _training(settings)  # refuse bad numbers before anything is rendered
+    _rig(settings)  # bad numbers are refused here,
+    _training(settings)  # before anything is rendered
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / MARK).write_text("pliant demo did not finish here; this folder may be removed\n")
@@ -86,6 +89,7 @@ def _rig(settings: DemoSettings) -> "RigSettings":
     return RigSettings(
         subjects=settings.subjects,
         clips_per_subject=settings.clips_per_subject,
+        attack_clips=settings.attack_clips,
         frames=settings.frames,
         difficulty=settings.difficulty,
         seed=settings.seed,
@@ -104,6 +108,8 @@ def _training(settings: DemoSettings) -> dict[str, Any]:
             optimiser="adamw",
             lr=0.004,
             light_lr=1.0,
+            sampler="sandwich",
+            distill_weight=0.5,
             dev_images=128,
             seed=settings.seed,
         ),

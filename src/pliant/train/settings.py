@@ -4,6 +4,7 @@ The three dataclasses are the Python API, the flags of `pliant train`, their hel
 settings.json. `Machine` says where a run computes and not what, so a run may be resumed on another.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,8 @@ from pliant.errors import UserError
 
 
 def _need(right: bool, name: str, wanted: str, got: object) -> None:
+    if isinstance(got, float) and not math.isfinite(got):
+        right, wanted = False, f"a finite number, {wanted}"
     if not right:
         raise UserError(f"{name} must be {wanted}, got {got!r}")
 
@@ -20,7 +23,7 @@ def _need(right: bool, name: str, wanted: str, got: object) -> None:
 class TrainSettings:
     """The recipe."""
 
-    epochs: int = 30
+    epochs: int = 20
     """Passes over the training images, >= 1."""
     batch_size: int = 32
     """Images per step and process; at most the training set."""
@@ -44,11 +47,11 @@ class TrainSettings:
     """Draw every class equally often; an epoch keeps its number of images."""
     light_start: Literal["largest", "rank1", "fitted", "random"] = "fitted"
     """How light branches start where weights are given; see pliant.adaptive.start."""
-    sampler: str = "presets"
+    sampler: str = "sandwich"
     """Which configurations a step trains; see pliant.adaptive.sampling."""
     sample_weights: tuple[float, ...] = ()
     """Odds of each tier in `presets`, in the order of `tiers`; (): the first twice as often."""
-    distill_weight: float = 0.0
+    distill_weight: float = 0.5
     """Share of the loss by which the heaviest configuration teaches the others, 0 to 1."""
     distill_temperature: float = 2.0
     """Softening of that teaching, > 0; larger is softer."""
@@ -61,15 +64,18 @@ class TrainSettings:
     tiers: tuple[str, ...] = ("low", "mid", "high", "max")
     """Presets that get statistics, a threshold and a cost; the best epoch is theirs on average."""
     dev_images: int = 256
-    """Dev images that rank the epochs, drawn once; the final evaluation uses all. 0: all."""
+    """Dev images that rank the epochs, drawn once, >= 2; the final evaluation uses all. 0: all."""
     calibration_images: int = 512
-    """Training images, not augmented, behind each tier's batch-norm statistics, >= 1."""
+    """Training images, not augmented, behind each tier's batch-norm statistics, >= 2."""
     workers: int = 0
     """Extra loading processes; 0 loads in this one, whose crops stay in memory."""
     seed: int = 0
     """Of everything random: start, order, augmentation, sampled configurations."""
 
     def __post_init__(self) -> None:
+        for name in ("tiers", "sample_weights"):  # JSON knows lists alone
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         _need(self.epochs >= 1, "epochs", ">= 1", self.epochs)
         _need(self.batch_size >= 2, "batch_size", ">= 2", self.batch_size)
         _need(self.optimiser in ("sgd", "adamw"), "optimiser", "sgd or adamw", self.optimiser)
@@ -77,7 +83,7 @@ class TrainSettings:
         _need(self.light_lr > 0, "light_lr", "> 0", self.light_lr)
         fits = not self.sample_weights or (
             len(self.sample_weights) == len(self.tiers)
-            and min(self.sample_weights) >= 0
+            and all(weight >= 0 and math.isfinite(weight) for weight in self.sample_weights)
             and sum(self.sample_weights) > 0
         )
         _need(fits, "sample_weights", "one weight >= 0 for each tier", self.sample_weights)
@@ -93,10 +99,11 @@ class TrainSettings:
         _need(self.light_start in starts, "light_start", ", ".join(starts), self.light_start)
         _need(len(self.tiers) > 0, "tiers", "at least one preset", self.tiers)
         _need(len(set(self.tiers)) == len(self.tiers), "tiers", "different presets", self.tiers)
-        _need(self.dev_images >= 0, "dev_images", ">= 0", self.dev_images)
-        _need(self.calibration_images >= 1, "calibration_images", ">= 1", self.calibration_images)
+        some = self.dev_images == 0 or self.dev_images >= 2
+        _need(some, "dev_images", ">= 2, or 0 for all", self.dev_images)
+        _need(self.calibration_images >= 2, "calibration_images", ">= 2", self.calibration_images)
         _need(self.workers >= 0, "workers", ">= 0", self.workers)
-        _need(self.seed >= 0, "seed", ">= 0", self.seed)
+        _need(0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +111,7 @@ class NetworkSettings:
     """The network's shape; `pliant.train.network.build` makes it."""
 
     width: float = 1.0
-    """Channel multiplier, > 0; 1.0, 0.75, 0.5 and 0.35 can start from the ImageNet weights."""
+    """Channel multiplier, 0.05 to 8; the ImageNet weights can start 1.0, 0.75, 0.5 and 0.35."""
     padding: Literal["same_tf", "symmetric"] = "same_tf"
     """At stride 2; the ImageNet start was trained with same_tf."""
     light_expand: int = 1
@@ -117,7 +124,7 @@ class NetworkSettings:
     """1 keeps the resolution of small images such as CIFAR's."""
 
     def __post_init__(self) -> None:
-        _need(self.width > 0, "width", "> 0", self.width)
+        _need(0.05 <= self.width <= 8, "width", "in [0.05, 8]", self.width)
         _need(
             self.padding in ("same_tf", "symmetric"),
             "padding",
@@ -142,10 +149,12 @@ class Machine:
     """auto, ddp, ddp_spawn ...; branches that a step leaves unused are always allowed."""
     num_nodes: int = 1
     """Machines, >= 1."""
-    precision: str = "32-true"
-    """32-true, 16-mixed, bf16-mixed ..."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    """Of the steps; weights stay float32. 16-mixed needs a GPU."""
 
     def __post_init__(self) -> None:
         _need(self.num_nodes >= 1, "num_nodes", ">= 1", self.num_nodes)
+        known = ("32-true", "16-mixed", "bf16-mixed")
+        _need(self.precision in known, "precision", ", ".join(known), self.precision)
         right = re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d*)+", self.devices)
         _need(right is not None, "devices", "a number, a list such as 0,1, or auto", self.devices)
