@@ -78,7 +78,7 @@ def way(x: float, y: float, step: float, letters: str, css: str) -> str:
 
 def row(y: float, tier: str) -> str:
     """One tier: its name, its way through the shared blocks, its device."""
-    x, step = 420.0, 44.0
+    x, step = 440.0, 42.0
     letters, (how, device) = TIERS[tier], CAPTIONS[tier]
     blocks = "".join(block(x + i * step, y, letter, tier) for i, letter in enumerate(letters))
     name = words(276, y - 2, tier, f"tier {tier}-text") + words(276, y + 17, how, "small")
@@ -164,9 +164,9 @@ def picture() -> str:
         + words(826, 56, "run everywhere", "head")
     )
     key = (
-        rect(420, 390, 16, 16, "store", rx=4) + words(444, 403, "heavy branch", "small")
-        + rect(554, 396, 16, 7, "store-light", rx=2) + words(578, 403, "light branch", "small")
-        + rect(686, 390, 16, 16, "off", rx=4) + words(710, 403, "not run", "small")
+        rect(440, 390, 16, 16, "store", rx=4) + words(464, 403, "heavy branch", "small")
+        + rect(574, 396, 16, 7, "store-light", rx=2) + words(598, 403, "light branch", "small")
+        + rect(706, 390, 16, 16, "off", rx=4) + words(730, 403, "not run", "small")
     )  # fmt: skip
     rows = "".join(row(y, tier) for tier, y in lines.items())
     return (

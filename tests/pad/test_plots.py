@@ -1,6 +1,7 @@
 """The figures: what they draw, where, and that nothing outside them changes."""
 
 import math
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import ndtri
 
 from pliant.pad import score_plots, svg
@@ -142,6 +144,25 @@ def test_quality_labels_do_not_collide():
         assert all(abs(y - v) >= 8 or abs(x - u) >= 60 for u, v in spots[i + 1 :])
 
 
+def test_quality_labels_keep_clear_of_intervals():
+    points = [
+        {"tier": "low", "latency_ms": 4.0, "quality": 0.881, "low": 0.821, "high": 0.943},
+        {"tier": "mid", "latency_ms": 4.87, "quality": 0.884, "low": 0.841, "high": 0.931},
+        {"tier": "high", "latency_ms": 5.64, "quality": 0.901, "low": 0.850, "high": 0.947},
+        {"tier": "max", "latency_ms": 9.25, "quality": 0.890, "low": 0.855, "high": 0.928},
+    ]
+    plot = figure_quality_against_cost(points, baseline=0.84)
+    FigureCanvasAgg(plot.figure).draw()
+    axes = plot.figure.axes[0]
+    words = [w.get_window_extent() for w in axes.texts if w.get_text()[:3] in "low mid hig max"]
+    assert len(words) == 4
+    for point in points:
+        (x, low), (_, high) = axes.transData.transform(
+            [(point["latency_ms"], point[end]) for end in ("low", "high")]
+        )
+        assert not any(w.x0 <= x <= w.x1 and w.y0 <= high and w.y1 >= low for w in words)
+
+
 def slow_front(points: list[tuple[float, float]]) -> set[tuple[float, float]]:
     return {
         p
@@ -177,15 +198,62 @@ def test_det_line_stops_at_the_edge():
     assert np.allclose(np.ravel(perfect), [floor, floor])
 
 
+@pytest.mark.parametrize("point", [(0.2, 0.7), (0.0, 0.5), (0.02, 0.05), (1.0, 0.0)])
+def test_det_markers_lie_on_the_line(point):
+    """In a step above the usual ceiling, on an edge, on a thinned step, in a corner."""
+    ceiling = score_plots.det_ceiling([point])
+    lines = {
+        "a": {"apcer": [1, 0.2, 0.2, 0.02, 0.02, 0, 0], "bpcer": [0, 0, 0.01, 0.01, 0.1, 0.1, 1]}
+    }
+    if point == (0.2, 0.7):
+        lines = {"a": {"apcer": [1.0, 0.2, 0.2, 0.0], "bpcer": [0.0, 0.0, 0.9, 1.0]}}
+    plot = figure_det(lines, operating={"a": point}, ceiling=ceiling, title="t", name="n")
+    drawn = [line for line in plot.figure.axes[0].lines if len(line.get_xdata())]
+    (x, y), (at_x, at_y) = drawn[1].get_data(), drawn[2].get_data()
+    steps = list(zip(x, y, strict=True))
+    assert any(
+        min(a, c) - 1e-9 <= at_x[0] <= max(a, c) + 1e-9
+        and min(b, d) - 1e-9 <= at_y[0] <= max(b, d) + 1e-9
+        and (a == c or b == d)
+        for (a, b), (c, d) in pairwise(steps)
+    )
+    low, high = plot.figure.axes[0].get_xlim()
+    for values in (x, y):
+        assert low <= np.min(values)
+        assert np.max(values) <= high
+
+
+def test_det_species_differ_in_dash_and_keep_the_tiers_colour():
+    line = LINES["print"]
+    plot = figure_det({"b": line, "a": line}, order="ab", colour="#123456", title="t", name="n")
+    b, a = [
+        x for x in plot.figure.axes[0].lines if x.get_color() == "#123456" and len(x.get_xdata())
+    ]
+    assert (a.get_linestyle(), b.get_linestyle()) == ("-", "--")
+    tiers = (
+        figure_det({"mid": line}, order=["low", "mid"], title="t", name="n").figure.axes[0].lines
+    )
+    assert tiers[1].get_color() == svg.SERIES[1]
+
+
+def test_histogram_words_stand_clear_of_the_threshold():
+    plot = figure_histogram(HISTOGRAM, threshold=0.6, notes={"print": "x"}, title="t", name="n")
+    axes = plot.figure.axes[0]
+    spans = [line.get_ydata() for line in axes.lines if line.get_xdata()[0] == 0.6]
+    assert len(spans) == 2
+    for _, y in (word.get_position() for word in axes.texts if word.get_text() != "threshold 0.6"):
+        assert not any(low <= y <= high for low, high in spans)
+
+
 def test_histogram_splits_right_from_wrong_at_the_threshold():
     """The bin that holds the threshold is cut there."""
     plot = figure_histogram(HISTOGRAM, threshold=0.6, title="t", name="n")
     live_right, live_wrong, _, attack_wrong = (p.get_data() for p in plot.figure.axes[0].patches)
     assert live_wrong.edges.tolist() == [0, 0.25, 0.5, 0.6, 0.75, 1]
-    height = 0.86 * np.sqrt(np.array([0, 1, 3, 3, 12]) / 16)
+    height = score_plots.BAR * np.sqrt(np.array([0, 1, 3, 3, 12]) / 12)  # 12 of 16: the highest
     assert np.allclose(live_wrong.values + 1, height * [1, 1, 1, 0, 0])
     assert np.allclose(live_right.values + 1, height * [0, 0, 0, 1, 1])
-    attack = 0.86 * np.sqrt(np.array([9, 4, 2, 2, 1]) / 16)
+    attack = score_plots.BAR * np.sqrt(np.array([9, 4, 2, 2, 1]) / 12)
     assert np.allclose(attack_wrong.values + 2, attack * [0, 0, 0, 1, 1])
 
 
@@ -195,6 +263,26 @@ def test_histogram_without_threshold_or_counts():
     assert "threshold" not in words_of(plot.inline())
     solid = [bar.get_data() for bar in plot.figure.axes[0].patches if bar.get_alpha() == 1.0]
     assert all((data.values == data.baseline).all() for data in solid)
+
+
+def test_training_takes_the_tiers_colours():
+    """Columns come in another order than tiers; `low` ends the name of `very_low` too."""
+    curve = [{"epoch": e, "loss": 1.0, "dev_auc_high": 0.9, "dev_auc_very_low": 0.7,
+              "dev_auc_low": 0.8, "dev_auc_new": 0.6} for e in range(2)]  # fmt: skip
+    tiers = ["low", "very_low", "high", "unseen"]
+    axes = figure_training(curve, tiers=tiers).figure.axes[1]
+    colour = {round(float(line.get_ydata()[-1]), 1): line.get_color() for line in axes.lines}
+    wanted = {0.8: 0, 0.7: 1, 0.9: 2, 0.6: 4}
+    assert colour == {level: svg.SERIES[place] for level, place in wanted.items()}
+    assert [word.get_text() for word in axes.texts] == ["new", "very_low", "low", "high"]
+
+
+def test_training_of_one_epoch_is_dots():
+    plot = figure_training(CURVE[:1], tiers=["low", "high"])
+    dots = [line for axes in plot.figure.axes for line in axes.lines]
+    assert [line.get_marker() for line in dots] == ["o", "o", "o"]
+    assert plot.figure.axes[0].get_xlim() == (-1, 1)
+    assert plot.title == "Training over 1 epoch"
 
 
 def test_training_names_its_lines():

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pliant.pad import markup, report, sheet
+from pliant.pad import markup, report, sections, sheet
+from pliant.pad.evaluation import evaluate_scores
 from pliant.pad.report import headline, render, write_report
+from pliant.pad.scores import Scores
 from pliant.pad.svg import Plot
+from pliant.pad.thresholds import fit_threshold
 
 SPECIES = ("print_flat", "print_bent", "replay", "mask")
 
@@ -306,9 +309,34 @@ def test_verdict_stands_first(whole):
     assert first
     words = re.sub(r"<[^>]+>", "", first[1])
     assert re.match(
-        r"Tier low accepts [\d.]+\u202f% of attacks of its worst species \(mask\) and rejects "
-        r"[\d.]+\u202f% of bona fide presentations, in 0.75\u202fms\. Tier max: [\d.]+",
+        r"Tier max errs least: it accepts [\d.]+\u202f% of attacks of its worst species \(mask\) "
+        r"and rejects [\d.]+\u202f% of bona fide presentations, in [\d.]+\u202fms\. "
+        r"Tier low, the cheapest: [\d.]+\u202f% and [\d.]+\u202f%, in 0.75\u202fms\.",
         words,
+    )
+
+
+def verdict_of(*tiers: tuple[str, int, float | None]) -> str:
+    """The headline's words for (name, MACs, APCER and BPCER, None without a threshold)."""
+    rows = [
+        {"tier": name, "macs": macs, "metrics": {"auc": {"value": 0.8}}}
+        | ({} if e is None else {"metrics": {"apcer_ap": {"rate": e}, "bpcer": {"rate": e}}})
+        for name, macs, e in tiers
+    ]
+    return re.sub(r"<[^>]+>", "", headline({"tiers": rows})).replace("\u202f", "")
+
+
+def test_verdict_by_hand():
+    said = "accepts 10.0% of attacks and rejects 10.0% of bona fide presentations"
+    assert verdict_of(("a", 1, 0.1)) == f"Tier a {said}."
+    assert verdict_of(("b", 2, 0.1), ("a", 1, 0.2)) == (
+        f"Tier b errs least: it {said}. Tier a, the cheapest: 20.0% and 20.0%."
+    )
+    assert verdict_of(("b", 2, 0.1), ("a", 1, 0.1)) == (
+        f"Tier a, the cheapest, {said}. No tier errs less."
+    )
+    assert verdict_of(("b", 2, 0.1), ("a", 1, None)) == (
+        f"Tier b errs least: it {said}. Tier a, the cheapest, has no threshold."
     )
 
 
@@ -364,25 +392,119 @@ def test_long_and_deep_settings_stay_short():
     record = {"train": {"subjects": [str(i) for i in range(40)], "network": {"width": 1.0}}}
     shown = re.sub(r"<[^>]+>", " ", markup.pairs(record))
     assert "10, 11 … (40 in all)" in shown
-    assert "width 1" in shown
+    assert re.search(r"train +› +network +› +width +1 ", shown)
+    assert markup.pairs(record).count("<dl>") == 1, "flat"
+
+
+def test_settings_are_folded_away(whole):
+    assert re.search(r"<details><summary>Settings</summary><dl>.*?</dl></details>", whole)
+
+
+def method_of(*, refit: bool) -> str:
+    """What an evaluation itself says of its intervals."""
+    rng = np.random.default_rng(0)
+    live = np.arange(40) % 2 == 0
+    scores = Scores(
+        subject=[str(i // 10) for i in range(40)],
+        presentation=[str(i) for i in range(40)],
+        bona_fide=live,
+        species=["" if alive else "mask" for alive in live],
+        score=np.clip(0.5 + 0.2 * np.where(live, 1, -1) + rng.normal(0, 0.2, 40), 0, 1),
+    )
+    threshold = fit_threshold(scores, "min_acer", source="dev", draws=0)
+    dev = scores if refit else None
+    return evaluate_scores(scores, threshold, dev=dev, draws=10)["interval_method"]
+
+
+def test_intervals_are_explained_per_tier():
+    rows = [
+        {"tier": name, "threshold": {"value": 0.5}}
+        | {"metrics": {"interval_method": method_of(refit=refit)}}
+        for name, refit in (("low", True), ("mid", False), ("max", False))
+    ]
+    common = "95 %; APCER and BPCER: Clopper-Pearson; all others, and thin bars: percentile "
+    common += "bootstrap over subjects"
+    assert sections.interval_method(rows) == (
+        f"{common}; the threshold refitted on resampled dev (low); threshold held (mid, max)"
+    )
+    assert sections.interval_method(rows[1:]) == f"{common}, threshold held"
+    assert sections.interval_method([rows[1] | {"threshold": None}]) == (
+        "95 %; percentile bootstrap over subjects"
+    )
+
+
+def test_rates_share_one_scale(undrawn):
+    """The largest end, here 0.42, rounded up; a rate of half of it lies in the middle."""
+    evaluation = fabricated("low") | {"baseline": None}
+    (tier,) = evaluation["tiers"]
+    bars = {"low": 0.1, "high": 0.42}
+    tier["metrics"] = {
+        "apcer_ap": {"rate": 0.25, **bars}, "bpcer": {"rate": 0.25, **bars},
+        "eer": {"value": 0.25, "low": 0.2, "high": 0.3},
+    }  # fmt: skip
+    page = render(evaluation)
+    assert "from 0 to 50\u202f% in every column" in page
+    assert page.count('<circle cx="40.0" cy="4" r="2.6"/>') == 3
+
+
+def test_a_tier_has_one_colour_wherever_it_stands(whole):
+    for place, name in enumerate(LETTERS, start=1):
+        found = re.findall(rf'chip series(\d)"><span class="name">{name}<', whole)
+        assert found == [str(place)] * len(found)
+        assert len(found) >= 5
+
+
+def test_one_of_a_thing_is_singular(undrawn):
+    evaluation = fabricated("low")
+    evaluation["data"]["counts"] = {"images": 1, "bona_fide": 1, "attack": 1, "subjects": 1}
+    evaluation["data"]["subject_overlap"] = "none: no name of the 1 subjects occurs in training"
+    (tier,) = evaluation["tiers"]
+    tier["threshold"] |= {"num_attack": 1, "num_subjects": 1}
+    tier["latency_ms"]["runs"] = 1
+    tier["metrics"]["notes"] = ["only 1 subjects: few", "11 subjects stay"]
+    page = render(evaluation)
+    assert not re.search(r"\b1 \w+s\b", re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", page))
+    for said in ("1 image, 1 bona fide, 1 attack, 1 subject<", "Only 1 subject: few", "1 run, "):
+        assert said in page
+    assert "11 subjects stay" in page
+
+
+def test_a_note_on_some_tiers_names_them(undrawn):
+    evaluation = fabricated("low", "mid")
+    evaluation["tiers"][1]["metrics"]["notes"] = ["AUC below chance"]
+    assert '<li class="warn">Tier mid: AUC below chance.</li>' in render(evaluation)
+
+
+def test_one_epoch_is_said(undrawn):
+    evaluation = fabricated("low")
+    evaluation["training"]["curve"] = evaluation["training"]["curve"][:1]
+    page = render(evaluation)
+    assert "One epoch</b> is a point" in page
+    assert "Watch the gap" not in page
 
 
 def test_no_threshold_is_said():
-    evaluation = fabricated()
+    evaluation = fabricated() | {"baseline": None}
     for tier in evaluation["tiers"]:
         tier["threshold"] = None
         tier["metrics"] |= dict.fromkeys(("apcer", "apcer_ap", "bpcer", "acer", "hter"))
     page = render(evaluation)
     check_sound(page)
     assert "it has no threshold" in page
+    assert "No threshold was fitted" in page
+    for untrue in ("decided wrongly", "thresholds in use", "APCER<small>worst"):
+        assert untrue not in page
 
 
 def test_classification_has_its_own_table():
     page = render(fabricated_classes())
     check_sound(page)
-    assert "names <b>81.2\u202f%</b> of images rightly" in page
+    assert "errs least: it names <b>88.0\u202f%</b> of images rightly" in page
+    assert "the cheapest: <b>81.2\u202f%</b>" in page
     assert "Accuracy" in page
-    assert "APCER" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    shown = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    for foreign in ("APCER", "min_acer", "bona fide", "attack", "subject", "ISO/IEC"):
+        assert foreign not in shown, foreign
 
 
 @pytest.mark.parametrize("block", sorted(fabricated()))

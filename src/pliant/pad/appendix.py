@@ -1,13 +1,107 @@
-"""The report's later sections: pictures of decisions, the training run, limits and records."""
+"""The report's later sections: scores, tiers that disagree, pictures, training, records."""
 
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from pliant.pad import markup, plots, sheet
+from pliant.pad import markup, plots, score_plots, sheet
 from pliant.pad.markup import text
-from pliant.pad.sections import Record, Section
+from pliant.pad.sections import (
+    Record,
+    Section,
+    chip,
+    is_classification,
+    subject_overlap,
+    tiers_of,
+)
 
 PICTURE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
 MOST_SKIPPED = 50
+HIT_TITLE = "right; of each kind, those nearest to the threshold"
+PAD_ONLY = frozenset(
+    ("policy", "draws", "bona_fide", "attack", "species", "simulate", "simulate_share")
+)
+"""Keys of records that mean nothing where classes are named."""
+UNNAMED = frozenset(("subjects", "subject_overlap"))
+"""Those that mean nothing besides where the classes are not of named people."""
+
+
+def histograms(evaluation: Record) -> Section | None:
+    """How the scores of each class spread around the threshold, one drawing per tier."""
+    drawings = []
+    rows = [row for row in tiers_of(evaluation) if row.get("histogram")]
+    for row in rows:
+        threshold = (row.get("threshold") or {}).get("value")
+        rates = row["metrics"].get("apcer") or {}
+        notes = {name: _share(rate, "accepted") for name, rate in rates.items()}
+        if row["metrics"].get("bpcer"):
+            notes["bona_fide"] = _share(row["metrics"]["bpcer"], "rejected")
+        plot = score_plots.figure_histogram(
+            row["histogram"],
+            threshold=threshold,
+            notes=notes,
+            title=f"Scores of tier {row.get('tier')}",
+            name=f"scores-{row['place']}",
+        )
+        caption = f"<b>{chip(row.get('tier'), row['place'])}</b>"
+        if row.get("scores_csv"):
+            caption += f" · <code>{text(row['scores_csv'])}</code>"
+        drawings.append(markup.figure(plot.inline(), caption))
+    if not drawings:
+        return None
+    decided = (
+        "Solid bars are decided wrongly: bona fide left of the threshold, attacks from it on. "
+        if any(row.get("threshold") for row in rows)
+        else "Without a threshold nothing is right or wrong yet. "
+    )
+    return Section(
+        anchor="scores",
+        title="Scores",
+        lead=f"{decided}Heights go with the square root of the share, so that few errors stay "
+        "visible.",
+        body=f'<div class="grid four">{"".join(drawings)}</div>',
+    )
+
+
+def _share(rate: object, verb: str) -> str:
+    value = markup.number(rate.get("rate")) if isinstance(rate, Mapping) else None
+    return "" if value is None else f"{markup.bare_percent(value)} % {verb}"
+
+
+def agreement(evaluation: Record) -> Section | None:
+    """How often each pair of tiers decides differently, as a matrix."""
+    entries = evaluation.get("agreement") or []
+    if not entries:
+        return None
+    names = [str(row.get("tier")) for row in tiers_of(evaluation)]
+    names = list(dict.fromkeys([*names, *(str(e[k]) for e in entries for k in ("a", "b"))]))
+    by_pair = {frozenset((str(e["a"]), str(e["b"]))): e for e in entries}
+    darkest = max([0.1, *(markup.number(e.get("rate")) or 0.0 for e in entries)])
+    rows = []
+    for index, a in enumerate(names):
+        cells = []
+        for b in names:
+            entry = by_pair.get(frozenset((a, b)))
+            if a == b or entry is None:
+                cells.append(f'<div class="cell same">{"" if a == b else markup.NONE}</div>')
+                continue
+            share = 55 * (markup.number(entry.get("rate")) or 0.0) / darkest
+            shown = markup.percent(entry.get("rate"))
+            small = f"{text(entry.get('different'))} of {text(entry.get('n'))}"
+            cells.append(
+                f'<div class="cell" style="--share:{share:.0f}"><span class="figure">{shown}</span>'
+                f'<small class="range">{small}</small></div>'
+            )
+        rows.append([chip(a, index), *cells])
+    header = ["", *(text(name) for name in names)]
+    what = "images" if is_classification(evaluation) else "presentations"
+    return Section(
+        anchor="agreement",
+        title="Where tiers disagree",
+        lead=f"The share of {what} that two tiers decide differently. A fleet that runs several "
+        "tiers gives different answers this often.",
+        body=markup.table("Tier disagreement", header, rows, kind="matrix"),
+    )
 
 
 def contact_sheet(evaluation: Record) -> Section | None:
@@ -15,6 +109,7 @@ def contact_sheet(evaluation: Record) -> Section | None:
     entries = evaluation.get("sheet") or []
     if not entries:
         return None
+    tiers = [str(row.get("tier")) for row in tiers_of(evaluation)]
     parts = []
     for index, tier in enumerate(dict.fromkeys(str(entry.get("tier")) for entry in entries)):
         of_tier = [entry for entry in entries if str(entry.get("tier")) == tier]
@@ -23,13 +118,13 @@ def contact_sheet(evaluation: Record) -> Section | None:
         for outcome in dict.fromkeys(kinds):
             tiles = [_tile(e) for e in of_tier if str(e.get("outcome")) == outcome]
             if tiles:
-                title = "right, nearest to the threshold" if outcome == sheet.HIT else outcome
+                title = HIT_TITLE if outcome == sheet.HIT else outcome
                 heading = text(title[:1].upper() + title[1:])
                 groups.append(f"<h3>{heading}</h3><ul class='sheet'>{''.join(tiles)}</ul>")
-        state = " open" if index == 0 else ""
-        parts.append(
-            f"<details{state}><summary>Tier {text(tier)}</summary>{''.join(groups)}</details>"
-        )
+        state, name = " open" if index == 0 else "", text(tier)
+        if tier in tiers:
+            name = chip(tier, tiers.index(tier))
+        parts.append(f"<details{state}><summary>{name}</summary>{''.join(groups)}</details>")
     return Section(
         anchor="sheet",
         title="Contact sheet",
@@ -74,8 +169,11 @@ def training(evaluation: Record) -> Section | None:
         return None
     seconds = markup.number(block.get("seconds"))
     took = "" if seconds is None else f" It took {text(spell_time(seconds))}."
-    plot = plots.figure_training(block["curve"])
+    tiers = [str(row.get("tier")) for row in tiers_of(evaluation)]
+    plot = plots.figure_training(block["curve"], tiers=tiers)
     caption = "<b>Watch the gap between lines,</b> not their height: one set of weights serves all."
+    if len(block["curve"]) == 1:
+        caption = "<b>One epoch</b> is a point, not yet a course."
     return Section(
         anchor="training",
         title="Training",
@@ -98,10 +196,16 @@ def records(evaluation: Record) -> Section:
     """Limits, data, model, settings, environment, skipped files: what makes a number traceable."""
     data = dict(evaluation.get("data") or {})
     skipped = data.pop("skipped", None) or []
+    settings = evaluation.get("settings") or {}
+    if overlap := subject_overlap(evaluation):
+        data["subject_overlap"] = overlap
+    if is_classification(evaluation):
+        settings = {key: value for key, value in settings.items() if key != "seed"}  # of the draws
+        settings = _without(settings, PAD_ONLY)
+        data = _without(data, PAD_ONLY if overlap else PAD_ONLY | UNNAMED)
     blocks = {
         "Data": data,
         "Model": evaluation.get("model") or {},
-        "Settings": evaluation.get("settings") or {},
         "Environment": evaluation.get("environment") or {},
     }
     body = "".join(
@@ -109,21 +213,34 @@ def records(evaluation: Record) -> Section:
         for title, block in blocks.items()
         if block
     )
-    limits = "".join(f"<li>{text(limit)}</li>" for limit in evaluation.get("limits") or [])
+    limits = "".join(
+        f"<li>{text(markup.singular(limit))}</li>" for limit in evaluation.get("limits") or []
+    )
     listed = ""
+    if settings:
+        listed = f"<details><summary>Settings</summary>{markup.pairs(settings)}</details>"
     if skipped:
         rows = [[f"<code>{text(s.get('path'))}</code>", text(s.get("reason"))] for s in skipped]
         num = max(len(rows), int(markup.number(data.get("num_skipped")) or 0))
         more = num - min(len(rows), MOST_SKIPPED)
         note = f'<p class="key">and {more} more</p>' if more > 0 else ""
         table = markup.table("Skipped files", ["File", "Reason"], rows[:MOST_SKIPPED])
-        title = f"{num} skipped file{'s' * (num > 1)}"
-        listed = f"<details><summary>{title}</summary>{table}{note}</details>"
+        title = markup.counted(num, "skipped file")
+        listed += f"<details><summary>{title}</summary>{table}{note}</details>"
     asked = f'<h3>Not tested</h3><ul class="limits">{limits}</ul>' if limits else ""
     return Section(
         anchor="records",
         title="Limits and records",
         lead="What these numbers do not cover, and what it takes to get them again.",
-        body=f'{asked}<div class="records">{body}</div>{listed}',
+        body=f'{asked}<div class="records"><div class="blocks">{body}</div>{listed}</div>',
         from_data=False,
     )
+
+
+def _without(record: Record, keys: Collection[str]) -> dict[str, Any]:
+    """The record without these keys, in records inside it either."""
+    return {
+        key: _without(value, keys) if isinstance(value, Mapping) else value
+        for key, value in record.items()
+        if key not in keys
+    }

@@ -4,9 +4,10 @@ Numbers are rounded to what a reader can use, thin-spaced from their units; a mi
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeGuard
 
 from pliant.pad.svg import plain
 
@@ -34,6 +35,16 @@ def percent(rate: object) -> str:
     if value is None:
         return NONE
     return f"{bare_percent(value)}{THIN}%"
+
+
+def counted(num: object, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{text(num)} {noun}{'s' * (num != 1)}"
+
+
+def singular(sentence: object) -> str:
+    """The sentence with `1 subject` for `1 subjects`."""
+    return re.sub(r"(?<![\d.,])(1 (?:image|presentation|subject))s\b", r"\1", str(sentence))
 
 
 def bare_percent(rate: float) -> str:
@@ -170,17 +181,26 @@ def table(
     )
 
 
-def pairs(record: Mapping[str, Any], *, deep: bool = True) -> str:
-    """A record as a description list; one inside it is a list too, a deeper one a line of text."""
+def pairs(record: Mapping[str, Any]) -> str:
+    """A record as one flat description list; a key inside another stands behind its name."""
     rows = "".join(
-        f"<div><dt>{text(str(key).replace('_', ' '))}</dt><dd>"
-        f"{pairs(value, deep=False) if deep and _is_record(value) else _value(value)}</dd></div>"
-        for key, value in record.items()
+        f"<div><dt>{' <i>›</i> '.join(map(text, path))}</dt><dd>{_value(value)}</dd></div>"
+        for path, value in _flat(record)
     )
     return f"<dl>{rows}</dl>"
 
 
-def _is_record(value: object) -> bool:
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[list[str], object]]:
+    """Every value with the keys that lead to it; a record's own values before its records'."""
+    items = [(str(key).replace("_", " "), value) for key, value in record.items()]
+    for key, value in sorted(items, key=lambda item: _is_record(item[1])):
+        if _is_record(value):
+            yield from (([key, *path], found) for path, found in _flat(value))
+        else:
+            yield [key], value
+
+
+def _is_record(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping) and bool(value)
 
 

@@ -94,7 +94,8 @@ def figure_quality_against_cost(
         if front:
             xs, ys = zip(*front, strict=True)
             axes.step([*xs, right], [*ys, ys[-1]], where="post", color=LIGHT["muted"], lw=1.3)
-        _points(axes, known, tiers or [])
+        level = None if baseline is None else max(baseline, lowest)
+        _points(axes, known, tiers or [], level)
     named = ", ".join(
         f"{shorten(p['tier'], 24)} {y:.4g} at {x:.3g}" for x, y, p in known if p.get("tier")
     )
@@ -111,37 +112,47 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def figure_training(curve: Sequence[Mapping[str, Any]], *, name: str = "training") -> Plot:
-    """The loss above, every tier's dev measure (columns `dev_<measure>_<tier>`) below, by epoch."""
+def figure_training(
+    curve: Sequence[Mapping[str, Any]], *, tiers: Sequence[str] = (), name: str = "training"
+) -> Plot:
+    """The loss above, every tier's dev measure (columns `dev_<measure>_<tier>`) below, by epoch.
+
+    Args:
+        curve: One record per epoch, with `epoch`, `loss` and the dev columns.
+        tiers: Their order, which gives them their colours; others come behind them.
+        name: Unique within a page.
+    """
     epochs = [row.get("epoch", index) for index, row in enumerate(curve)]
     keys = dict.fromkeys(key for row in curve for key in row if key.startswith("dev_"))
-    columns = [key for key in keys if key not in NOT_QUALITY]
+    columns = _by_tier([key for key in keys if key not in NOT_QUALITY], tiers)
     with house_style():
         figure = new_figure(500, 330 if columns else 190)
         top = place(figure, left=56, right=90, top=24, bottom=196 if columns else 46)
-        top.plot(epochs, _column(curve, "loss"), color=LIGHT["ink"])
+        _line(top, epochs, _column(curve, "loss"), color=LIGHT["ink"])
         top.set_title("training loss", loc="left", fontsize=11.5, color=LIGHT["muted"])
         top.set_ylim(bottom=0)
         panels = [top]
         if columns:
             below = place(figure, left=56, right=90, top=166, bottom=46)
             panels.append(below)
-            prefix = _common_prefix(columns)
+            prefix = _common_prefix(list(columns))
             ends = {}
-            for index, column in enumerate(columns):
+            for column, index in columns.items():
                 values = _column(curve, column)
                 colour, dash = SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
-                below.plot(epochs, values, color=colour, linestyle=dash)
+                _line(below, epochs, values, color=colour, linestyle=dash)
                 finite = [v for v in values if math.isfinite(v)]
                 if finite:
-                    ends[column] = (finite[-1], colour, shorten(column[len(prefix) :], 14))
+                    said = tiers[index] if index < len(tiers) else column[len(prefix) :]
+                    ends[column] = (finite[-1], colour, shorten(said, 14))
             title = prefix.replace("_", " ").replace("auc", "AUC").strip() or "dev"
             below.set_title(title, loc="left", fontsize=11.5, color=LIGHT["muted"])
             _end_labels(below, epochs[-1] if epochs else 0, ends)
             top.tick_params(labelbottom=False)
         for axes in panels:
             axes.grid(axis="x", visible=False)
-            axes.set_xlim(min(epochs, default=0), max([*epochs, min(epochs, default=0) + 1]))
+            first, last = min(epochs, default=0), max(epochs, default=1)
+            axes.set_xlim(*((first, last) if first < last else (first - 1, last + 1)))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         panels[-1].set_xlabel("epoch")
@@ -153,9 +164,28 @@ def figure_training(curve: Sequence[Mapping[str, Any]], *, name: str = "training
     return Plot(
         figure=figure,
         name=name,
-        title=f"Training over {len(curve)} epochs",
+        title=f"Training over {len(curve)} epoch{'s' * (len(curve) != 1)}",
         description=f"At the end: {last}." if curve else "No epoch was recorded.",
     )
+
+
+def _by_tier(columns: Sequence[str], tiers: Sequence[str]) -> dict[str, int]:
+    """Column -> place of the tier that its name ends with, in that order; the rest behind."""
+    found = {
+        column: tiers.index(max(named, key=len))
+        for column in columns
+        if (named := [tier for tier in tiers if column.endswith(f"_{tier}")])
+    }
+    rest = [column for column in columns if column not in found]
+    places = found | {column: len(tiers) + index for index, column in enumerate(rest)}
+    return dict(sorted(places.items(), key=lambda item: item[1]))
+
+
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
+    """A line through the known values; a value alone is a dot."""
+    known = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)]
+    dot = "o" if len(known) == 1 else ""
+    axes.plot([a for a, _ in known], [b for _, b in known], marker=dot, **style)
 
 
 def _number(point: Mapping[str, Any], key: str) -> float | None:
@@ -183,7 +213,10 @@ def _quality_limits(
 
 
 def _points(
-    axes: Axes, known: Sequence[tuple[float, float, Mapping[str, Any]]], order: Sequence[str]
+    axes: Axes,
+    known: Sequence[tuple[float, float, Mapping[str, Any]]],
+    order: Sequence[str],
+    level: float | None,
 ) -> None:
     """Unnamed configurations as rings, tiers as filled markers with labels that do not collide."""
     named = [item for item in known if item[2].get("tier")]
@@ -198,6 +231,9 @@ def _points(
             (px, bottom), (_, top) = axes.transData.transform([(x, first), (x, last)])
             boxes.append((px - 2, bottom, px + 2, top))
     left, low, right, high = axes.get_window_extent().extents
+    if level is not None:
+        _, at = axes.transData.transform((0, level))
+        boxes += [(left, at - 2, right, at + 2), (right - 170, at, right, at + 16)]
     named.sort(key=lambda item: item[0])
     order = list(dict.fromkeys([*order, *(str(point["tier"]) for _, _, point in named)]))
     for x, y, point in named:
@@ -211,8 +247,8 @@ def _points(
         text = f"{shorten(point['tier'], 20)}  {y:.4g}"
         px, py = axes.transData.transform((x, y))
         wide, tall = 7.2 * len(text), 14
-        heights = (-14, 5, -30, 21, -46, 37)
-        spots = [(dx, dy) for dy in heights for dx in (9, -9 - wide)]
+        heights = (-14, 5, -30, 21, -46, 37, *sorted(range(-250, 250, 2), key=abs))
+        spots = [(dx, dy) for dy in heights for dx in (9, -9 - wide, -wide / 2)]
         free = [
             spot
             for spot in spots

@@ -22,8 +22,8 @@ SECTIONS = (
     sections.cost,
     sections.species,
     sections.det,
-    sections.histograms,
-    sections.agreement,
+    appendix.histograms,
+    appendix.agreement,
     appendix.contact_sheet,
     appendix.training,
     appendix.records,
@@ -54,6 +54,7 @@ def render(evaluation: Record) -> str:
     files = resources.files("pliant.pad")
     template = Template((files / "report.html").read_text(encoding="utf-8"))
     style = (files / "report.css").read_text(encoding="utf-8")
+    norm = "" if is_classification(evaluation) else "Words and rates follow ISO/IEC 30107-3. "
     model = str((evaluation.get("model") or {}).get("name") or "model")
     return template.substitute(
         title=text(f"{model}: pliant evaluation report"),
@@ -66,8 +67,8 @@ def render(evaluation: Record) -> str:
         sections="\n".join(_section(section, synthetic=synthetic) for section in shown),
         statement=text(_capital(str(evaluation.get("statement") or STATEMENT))),
         foot=f"Made by pliant {text(evaluation.get('pliant') or '')} on "
-        f"{text(str(evaluation.get('created') or 'an unknown day')[:10])}. Words and rates follow "
-        "ISO/IEC 30107-3; nobody but the maker of this report has checked them.",
+        f"{text(str(evaluation.get('created') or 'an unknown day')[:10])}. {norm}Nobody but the "
+        "maker of this report has checked its numbers.",
     )
 
 
@@ -85,37 +86,68 @@ def _section(section: Section, *, synthetic: bool) -> str:
 
 
 def headline(evaluation: Record) -> str:
-    """The verdict as one or two sentences: the cheapest tier, then the one with fewest errors."""
+    """The verdict as one or two sentences: the tier that errs least, then the cheapest."""
     rows = tiers_of(evaluation)
     if not rows:
         return "No tier was evaluated."
-    first = min(rows, key=lambda row: markup.number(row.get("macs")) or 0.0)
-    if is_classification(evaluation):
-        best = max(rows, key=lambda row: _rate(row, "accuracy") or 0.0)
-        said = f"names {_strong(_rate(first, 'accuracy'))} of images rightly"
-        then = _strong(_rate(best, "accuracy"))
-    elif _rate(first, "apcer_ap") is None or _rate(first, "bpcer") is None:
-        auc = markup.decimal((first["metrics"].get("auc") or {}).get("value"))
-        return (
-            f"Tier {_name(first)} ranks bona fide above attack with AUC <b>{auc}</b>; it has no "
-            "threshold, so it accepts and rejects nothing yet."
-        )
+    verdict = _named if is_classification(evaluation) else _decided
+    judged = [row for row in rows if verdict(row)]
+    if not judged:
+        verdict = _ranked
+        judged = [row for row in rows if verdict(row)] or rows[:1]
+    costs = {row["place"]: _macs(row) for row in rows}
+    best = min(judged, key=lambda row: ((verdict(row) or (0.0,))[0], costs[row["place"]]))
+    cheapest = min(rows, key=lambda row: costs[row["place"]])
+    _, said, _ = verdict(best) or (0.0, "has no result", "")
+    said += _in_time(best)
+    said += "; it has no threshold, so it accepts and rejects nothing yet" * (verdict is _ranked)
+    if len(rows) == 1:
+        return f"Tier {_name(best)} {said}."
+    if best is cheapest:
+        then = "No tier errs less."
+        first = f"Tier {_name(best)}, the cheapest, {said}."
     else:
-        judged = [row for row in rows if _rate(row, "acer") is not None] or [first]
-        best = min(judged, key=lambda row: (_rate(row, "acer") or 0.0, row is not first))
-        worst = first["metrics"]["apcer_ap"].get("species")
-        of_worst = f" of its worst species ({text(worst)})" if worst else ""
-        said = (
-            f"accepts {_strong(_rate(first, 'apcer_ap'))} of attacks{of_worst} and rejects "
-            f"{_strong(_rate(first, 'bpcer'))} of bona fide presentations"
-        )
-        then = f"{_strong(_rate(best, 'apcer_ap'))} and {_strong(_rate(best, 'bpcer'))}"
-    sentence = f"Tier {_name(first)} {said}{_in_time(first)}."
-    if len(rows) > 1 and best is not first:
-        sentence += f' <span class="then">Tier {_name(best)}: {then}{_in_time(best)}.</span>'
-    elif len(rows) > 1:
-        sentence += ' <span class="then">No tier errs less.</span>'
-    return sentence
+        first = f"Tier {_name(best)} errs least: it {said}."
+        found = verdict(cheapest)
+        short = f": {found[2]}{_in_time(cheapest)}" if found else ", has no threshold"
+        then = f"Tier {_name(cheapest)}, the cheapest{short}."
+    return f'{first} <span class="then">{then}</span>'
+
+
+Verdict = tuple[float, str, str] | None
+"""Share of errors, what the tier does, and the same in short."""
+
+
+def _named(row: Record) -> Verdict:
+    accuracy = _rate(row, "accuracy")
+    if accuracy is None:
+        return None
+    return 1 - accuracy, f"names {_strong(accuracy)} of images rightly", _strong(accuracy)
+
+
+def _decided(row: Record) -> Verdict:
+    apcer, bpcer = _rate(row, "apcer_ap"), _rate(row, "bpcer")
+    if apcer is None or bpcer is None:
+        return None
+    worst = row["metrics"]["apcer_ap"].get("species")
+    of_worst = f" of its worst species ({text(worst)})" if worst else ""
+    said = (
+        f"accepts {_strong(apcer)} of attacks{of_worst} and rejects {_strong(bpcer)} of bona fide "
+        "presentations"
+    )
+    return (apcer + bpcer) / 2, said, f"{_strong(apcer)} and {_strong(bpcer)}"
+
+
+def _ranked(row: Record) -> Verdict:
+    area = _rate(row, "auc")
+    if area is None:
+        return None
+    said = f"AUC <b>{markup.decimal(area)}</b>"
+    return 1 - area, f"ranks bona fide above attack with {said}", said
+
+
+def _macs(row: Record) -> float:
+    return markup.number(row.get("macs")) or 0.0
 
 
 def _name(row: Record) -> str:
@@ -146,11 +178,19 @@ def _facts(evaluation: Record) -> str:
         warnings.append("These data are rendered: the numbers say nothing about real people.")
     if data.get("role") == "dev" and not data.get("split_note"):
         warnings.append("Judged on the dev split that thresholds were fitted on: optimistic.")
-    overlap = str(data.get("subject_overlap") or "")
+    overlap = sections.subject_overlap(evaluation)
     if overlap.startswith(WARNING):
         warnings.append(f"Overlap with training: {text(overlap[len(WARNING) :])}.")
-    notes = [note for row in rows for note in row["metrics"].get("notes") or []]
-    warnings += [f"{text(_capital(str(note)))}." for note in dict.fromkeys(notes)]
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row["metrics"].get("notes") or []:
+            notes.setdefault(markup.singular(note), []).append(str(row.get("tier")))
+    for note, tiers in notes.items():
+        of_all = len(tiers) == len(rows)
+        said = (
+            _capital(note) if of_all else f"Tier{'s' * (len(tiers) > 1)} {', '.join(tiers)}: {note}"
+        )
+        warnings.append(f"{text(said)}.")
     baseline = evaluation.get("baseline") or {}
     metrics = baseline.get("metrics") or {}
     trivial = _rate({"metrics": metrics}, "auc")
@@ -187,8 +227,15 @@ def _about(evaluation: Record) -> str:
         role = {"test": "test split", "dev": "dev split", "all": "all of it"}
         entries.append(("Data", data["name"], role.get(str(data.get("role")), data.get("role"))))
     if counts:
-        shown = [f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if value]
-        seen = str(data.get("subject_overlap") or "")
+        nouns = {"images": "image", "attack": "attack", "subjects": "subject"}
+        shown = [
+            markup.counted(value, nouns[key])
+            if key in nouns
+            else f"{value} {key.replace('_', ' ')}"
+            for key, value in counts.items()
+            if value
+        ]
+        seen = sections.subject_overlap(evaluation)
         small = None if seen.startswith(WARNING) else seen.removeprefix("none: ")
         entries.append(("Judged", ", ".join(shown), small))
     if model.get("name"):
@@ -200,7 +247,7 @@ def _about(evaluation: Record) -> str:
         entries.append(("Evaluated", when, f"pliant {evaluation.get('pliant') or ''}"))
     skipped = int(markup.number(data.get("num_skipped")) or len(data.get("skipped") or []))
     if skipped:
-        entries.append(("Skipped", f"{skipped} file{'s' * (skipped > 1)}", "listed at the end"))
+        entries.append(("Skipped", markup.counted(skipped, "file"), "listed at the end"))
     items = "".join(
         f"<div><dt>{text(term)}</dt><dd>{text(value)}"
         f"{f'<small>{text(small)}</small>' if small else ''}</dd></div>"

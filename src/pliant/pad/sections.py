@@ -1,11 +1,14 @@
 """The report's result sections, each from its blocks of evaluation.json, or None without them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from pliant.pad import markup, plots, score_plots
 from pliant.pad.markup import text
+from pliant.pad.svg import SERIES
 
 Record = Mapping[str, Any]
 
@@ -23,8 +26,11 @@ class Section:
 
 
 def tiers_of(evaluation: Record) -> list[dict[str, Any]]:
-    """The tiers, each with a `metrics` record even where it is missing."""
-    return [dict(t) | {"metrics": t.get("metrics") or {}} for t in evaluation.get("tiers") or []]
+    """The tiers, each with its place, and a `metrics` record even where that is missing."""
+    return [
+        dict(tier) | {"metrics": tier.get("metrics") or {}, "place": place}
+        for place, tier in enumerate(evaluation.get("tiers") or [])
+    ]
 
 
 def is_classification(evaluation: Record) -> bool:
@@ -33,13 +39,26 @@ def is_classification(evaluation: Record) -> bool:
     return named or evaluation.get("task") == "classify"
 
 
-def chip(name: object, index: int) -> str:
+def subject_overlap(evaluation: Record) -> str:
+    """Whether the model has seen the subjects; empty where classes are not of named people."""
+    data = evaluation.get("data") or {}
+    if is_classification(evaluation) and not (data.get("counts") or {}).get("subjects"):
+        return ""
+    return markup.singular(data.get("subject_overlap") or "")
+
+
+def chip(name: object, place: int) -> str:
     """A tier's name behind a dot in the colour that the figures give it."""
-    return f'<span class="chip series{index % 6 + 1}"><span class="name">{text(name)}</span></span>'
+    series = place % len(SERIES) + 1
+    return f'<span class="chip series{series}"><span class="name">{text(name)}</span></span>'
 
 
-def _scale(records: Sequence[Any]) -> float:
-    """Where a column's whiskers end: its largest upper end."""
+def rate_scale(evaluation: Record) -> float:
+    """Where the bars of every error rate end: the largest upper end, up to the next 10 %."""
+    metrics = [tier["metrics"] for tier in tiers_of(evaluation)]
+    metrics.append((evaluation.get("baseline") or {}).get("metrics") or {})
+    records = [m.get(key) for m in metrics for key in ("apcer_ap", "bpcer", "acer", "eer")]
+    records += [record for m in metrics for record in (m.get("apcer") or {}).values()]
     ends = [
         end
         for r in records
@@ -47,20 +66,14 @@ def _scale(records: Sequence[Any]) -> float:
         for key in ("high", "cluster_high", "rate", "value")
         if (end := markup.number(r.get(key))) is not None
     ]
-    return max(ends, default=0.0)
+    return min(1.0, math.ceil(10 * max(ends, default=0.0) - 1e-9) / 10)
 
 
-def _column(rows: Sequence[Record], key: str, *, note: str = "", as_percent: bool = True) -> list:
+def _column(rows: Sequence[Record], key: str, scale: float, *, note: str = "") -> list[str]:
     found = [row["metrics"].get(key) for row in rows]
-    scale = _scale([r for r, row in zip(found, rows, strict=True) if "tier" in row])
+    notes = [str(r.get(note) or "") if isinstance(r, Mapping) else "" for r in found]
     return [
-        markup.measured(
-            r,
-            scale=scale if as_percent else 0.0,
-            note=str(r.get(note) or "") if note and isinstance(r, Mapping) else "",
-            as_percent=as_percent,
-        )
-        for r in found
+        markup.measured(r, scale=scale, note=said) for r, said in zip(found, notes, strict=True)
     ]
 
 
@@ -82,20 +95,20 @@ def tiers(evaluation: Record) -> Section | None:
     beside = [{"metrics": baseline.get("metrics") or {}}] if baseline else []
     judged = [*rows, *beside]
     names = [
-        f"{chip(row.get('tier'), i)}{markup.strip(row.get('configuration'))}"
-        for i, row in enumerate(rows)
+        f"{chip(row.get('tier'), row['place'])}{markup.strip(row.get('configuration'))}"
+        for row in rows
     ]
     if beside:
         name = (
             f"{text(baseline.get('name') or 'baseline')}<span class='sub'>trivial baseline</span>"
         )
         names.append(f'<span class="trivial">{name}</span>')
-    classes = is_classification(evaluation)
-    if classes:
+    lead, scale = "One trained network; each row is one way to run it", rate_scale(evaluation)
+    if is_classification(evaluation):
         header = ["Tier", "Accuracy", "NLL<small>nats</small>", "ECE"]
         accuracy = [markup.measured(row["metrics"].get("accuracy"), scale=0) for row in judged]
         columns = [accuracy, _plain(judged, "nll"), _plain(judged, "ece")]
-        lead = "One trained network; each row is one way to run it."
+        lead += "."
     else:
         header = [
             "Tier",
@@ -108,13 +121,17 @@ def tiers(evaluation: Record) -> Section | None:
         ]
         columns = [
             [_threshold(row) for row in judged],
-            _column(judged, "apcer_ap", note="species"),
-            *(_column(judged, key) for key in ("bpcer", "acer", "eer")),
-            _column(judged, "auc", as_percent=False),
+            _column(judged, "apcer_ap", scale, note="species"),
+            *(_column(judged, key, scale) for key in ("bpcer", "acer", "eer")),
+            [
+                markup.measured(row["metrics"].get("auc"), scale=0, as_percent=False)
+                for row in judged
+            ],
         ]
-        lead = (
-            "One trained network; each row is one way to run it, with a threshold of its own. "
-            "A presentation is accepted when its score reaches the threshold."
+        lead += (
+            ", with a threshold of its own. A presentation is accepted when its score reaches it."
+            if any(row.get("threshold") for row in rows)
+            else ". No threshold was fitted, so nothing is accepted or rejected yet."
         )
     header += ["Latency<small>one image</small>", "MACs", "Weights"]
     columns += [
@@ -122,12 +139,19 @@ def tiers(evaluation: Record) -> Section | None:
         [_size(row.get("macs")) for row in judged],
         [_size(row.get("size_bytes"), "B") for row in judged],
     ]
+    shown = [
+        (head, column)
+        for head, column in zip(header[1:], columns, strict=True)
+        if any(cell != markup.NONE for cell in column)
+    ]
+    header, columns = [header[0], *(head for head, _ in shown)], [column for _, column in shown]
     body = markup.table("Tiers", header, zip(names, *columns, strict=True), kind="tiers")
-    return Section(anchor="tiers", title="Tiers", lead=lead, body=body + _key(rows, classes))
+    return Section(anchor="tiers", title="Tiers", lead=lead, body=body + _key(evaluation, scale))
 
 
 def _size(value: object, unit: str = "") -> str:
-    return f'<span class="figure">{markup.count(value, unit)}</span>'
+    shown = markup.count(value, unit)
+    return shown if shown == markup.NONE else f'<span class="figure">{shown}</span>'
 
 
 def _plain(rows: Sequence[Record], key: str) -> list[str]:
@@ -136,31 +160,61 @@ def _plain(rows: Sequence[Record], key: str) -> list[str]:
     return [markup.decimal(r.get("value") if isinstance(r, Mapping) else r) for r in found]
 
 
-def _key(rows: Sequence[Record], classes: bool) -> str:
-    """How to read the table: the strips, the intervals, the clock."""
-    method = next((m for row in rows if (m := row["metrics"].get("interval_method"))), "95 %")
+def _key(evaluation: Record, scale: float) -> str:
+    """How to read the table: the strips, the intervals, the bars, the clock, the thresholds."""
+    rows, classes = tiers_of(evaluation), is_classification(evaluation)
     clock = next((c for row in rows if isinstance(c := row.get("latency_ms"), Mapping)), {})
     parts = [
         f"{markup.strip('L')} light block, {markup.strip('H')} heavy block, "
         f"{markup.strip('B')} both together.",
-        f"Small figures are intervals ({text(method)})."
-        if classes
-        else f"Small figures are intervals ({text(method)}); bars show them, thin ones those over "
-        "resampled subjects.",
+        f"Small figures are intervals: {text(interval_method(rows))}.",
     ]
+    if not classes and scale:
+        parts.append(f"Bars draw them from 0 to {100 * scale:.0f}{markup.THIN}% in every column.")
     if clock.get("threads"):
-        threads, runs = text(clock["threads"]), text(clock.get("runs", "?"))
-        unit = "thread" if clock["threads"] == 1 else "threads"
-        parts.append(f"Latency: median of {runs} runs, batch 1, {threads} {unit}.")
+        runs = markup.counted(clock.get("runs", "?"), "run")
+        threads = markup.counted(clock["threads"], "thread")
+        parts.append(f"Latency: median of {runs}, batch 1, {threads}.")
     fitted = next((t for row in rows if isinstance(t := row.get("threshold"), Mapping)), None)
     if fitted and not classes:
+        attacks = markup.counted(fitted.get("num_attack"), "attack")
+        subjects = fitted.get("num_subjects")
+        named = f" of {markup.counted(subjects, 'subject')}" if subjects else ""
         parts.append(
             f"Thresholds: policy <code>{text(fitted.get('policy'))}</code> on "
             f"{text(fitted.get('source'))}, {text(fitted.get('num_bona_fide'))} bona fide and "
-            f"{text(fitted.get('num_attack'))} attacks of {text(fitted.get('num_subjects'))} "
-            "subjects."
+            f"{attacks}{named}."
         )
     return f'<p class="key">{" ".join(parts)}</p>'
+
+
+WORDS = {
+    "low, high of error rates: Clopper-Pearson; ": "APCER and BPCER: Clopper-Pearson; ",
+    "all others and cluster_low, cluster_high: ": "all others, and thin bars: ",
+}
+"""evaluation.json's account of intervals in the page's words; without a threshold, in none."""
+
+
+def interval_method(rows: Sequence[Record]) -> str:
+    """How the tiers' intervals came about; where tiers differ, which tier has which."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        method = str(row["metrics"].get("interval_method") or "95 %")
+        for wording, said in (WORDS if row.get("threshold") else dict.fromkeys(WORDS, "")).items():
+            method = method.replace(wording, said)
+        method = method if row.get("threshold") else method.removesuffix(", threshold held")
+        named.setdefault(method, []).append(str(row.get("tier")))
+    if len(named) == 1:
+        return next(iter(named))
+    parts = [method.split(", ") for method in named]
+    same = [
+        said[0] for said in takewhile(lambda said: len(set(said)) == 1, zip(*parts, strict=False))
+    ]
+    each = [
+        f"{', '.join(part[len(same) :])} ({', '.join(tiers)})"
+        for part, tiers in zip(parts, named.values(), strict=True)
+    ]
+    return "; ".join([", ".join(same), *each] if same else each)
 
 
 def quality_points(evaluation: Record) -> list[dict[str, Any]]:
@@ -224,14 +278,14 @@ def species(evaluation: Record) -> Section | None:
     if not names:
         return None
     found = [[row["metrics"]["apcer"].get(name) for name in names] for row in rows]
-    scale = _scale([r for line in found for r in line])
+    scale = rate_scale(evaluation)
     body = [
         [
-            chip(row.get("tier"), index),
+            chip(row.get("tier"), row["place"]),
             *(markup.measured(r, scale=scale, note=_errors(r)) for r in line),
             *(_held(row["metrics"].get(key)) for key in ("bpcer10", "bpcer20", "bpcer100")),
         ]
-        for index, (row, line) in enumerate(zip(rows, found, strict=True))
+        for row, line in zip(rows, found, strict=True)
     ]
     header = [
         "Tier",
@@ -244,7 +298,8 @@ def species(evaluation: Record) -> Section | None:
         lead="The share of each kind of attack that gets in. A mean would hide the worst; the "
         "verdict uses the worst. BPCER10, 20 and 100 pick their threshold on these very scores: "
         "they rank tiers, they promise nothing.",
-        body=markup.table("Errors per attack species", header, body),
+        body=markup.table("Errors per attack species", header, body)
+        + f'<p class="key">Bars run from 0 to {100 * scale:.0f}{markup.THIN}%, as above.</p>',
     )
 
 
@@ -266,106 +321,51 @@ def det(evaluation: Record) -> Section | None:
     rows = [row for row in tiers_of(evaluation) if row.get("det")]
     if not rows:
         return None
-    drawings = []
+    tiers = [str(tier.get("tier")) for tier in tiers_of(evaluation)]
+    kinds = list(dict.fromkeys(name for row in rows for name in row["det"] if name != "all"))
+    points = {row["place"]: _operating(row) for row in rows}
+    ceiling = score_plots.det_ceiling(p for at in points.values() for p in at.values())
     worst = {str(r.get("tier")): r["det"]["all"] for r in rows if r["det"].get("all")}
-    at = {}
-    for row in rows:
-        point = [(row["metrics"].get(key) or {}).get("rate") for key in ("apcer_ap", "bpcer")]
-        if None not in point:
-            at[str(row.get("tier"))] = (point[0], point[1])
+    drawings = []
     if worst:
         plot = score_plots.figure_det(
-            worst, operating=at, title="DET, worst species", name="det-all"
+            worst,
+            operating={tiers[i]: at["all"] for i, at in points.items() if "all" in at},
+            order=tiers,
+            ceiling=ceiling,
+            title="DET, worst species",
+            name="det-all",
         )
         drawings.append(markup.figure(plot.inline(), "<b>All tiers</b>, worst species"))
-    for index, row in enumerate(rows):
+    for row in rows:
+        place, at = row["place"], points[row["place"]]
         lines = {name: line for name, line in row["det"].items() if name != "all" and line}
-        rejected = (row["metrics"].get("bpcer") or {}).get("rate")
-        rates = row["metrics"].get("apcer") or {}
-        at = {n: (rates[n]["rate"], rejected) for n in lines if n in rates and rejected is not None}
-        title = f"DET of tier {row.get('tier')}, per species"
-        plot = score_plots.figure_det(lines, operating=at, title=title, name=f"det-{index}")
-        caption = f"<b>Tier {text(row.get('tier'))}</b>, per species"
+        plot = score_plots.figure_det(
+            lines,
+            operating={name: at[name] for name in lines if name in at},
+            order=kinds,
+            colour=SERIES[place % len(SERIES)],
+            ceiling=ceiling,
+            title=f"DET of tier {tiers[place]}, per species",
+            name=f"det-{place}",
+        )
+        caption = f"<b>{chip(tiers[place], place)}</b>, per species"
         drawings.append(markup.figure(plot.inline(), caption))
+    markers = "; markers are the thresholds in use" if any(points.values()) else ""
     return Section(
         anchor="det",
         title="Error trade-off",
         lead="Every point of a line is one threshold: accept more attacks or reject more people. "
-        "Further down and left is better; markers are the thresholds in use. Rates below "
-        "0.1 % are drawn on the edge.",
+        f"Further down and left is better{markers}. Rates below 0.1 % are drawn on the edge.",
         body=f'<div class="grid">{"".join(drawings)}</div>',
     )
 
 
-def histograms(evaluation: Record) -> Section | None:
-    """How the scores of each class spread around the threshold, one drawing per tier."""
-    drawings = []
-    for index, row in enumerate(tiers_of(evaluation)):
-        if not row.get("histogram"):
-            continue
-        threshold = (row.get("threshold") or {}).get("value")
-        rates = row["metrics"].get("apcer") or {}
-        notes = {name: _share(rate, "accepted") for name, rate in rates.items()}
-        if row["metrics"].get("bpcer"):
-            notes["bona_fide"] = _share(row["metrics"]["bpcer"], "rejected")
-        plot = score_plots.figure_histogram(
-            row["histogram"],
-            threshold=threshold,
-            notes=notes,
-            title=f"Scores of tier {row.get('tier')}",
-            name=f"scores-{index}",
-        )
-        caption = f"<b>Tier {text(row.get('tier'))}</b>"
-        if row.get("scores_csv"):
-            caption += f" · <code>{text(row['scores_csv'])}</code>"
-        drawings.append(markup.figure(plot.inline(), caption))
-    if not drawings:
-        return None
-    return Section(
-        anchor="scores",
-        title="Scores",
-        lead="Solid bars are decided wrongly: bona fide left of the threshold, attacks from it on. "
-        "Heights go with the square root of the share, so that few errors stay visible.",
-        body=f'<div class="grid four">{"".join(drawings)}</div>',
-    )
-
-
-def _share(rate: object, verb: str) -> str:
-    value = markup.number(rate.get("rate")) if isinstance(rate, Mapping) else None
-    return "" if value is None else f"{markup.bare_percent(value)} % {verb}"
-
-
-def agreement(evaluation: Record) -> Section | None:
-    """How often each pair of tiers decides differently, as a matrix."""
-    entries = evaluation.get("agreement") or []
-    if not entries:
-        return None
-    names = [str(row.get("tier")) for row in tiers_of(evaluation)]
-    names = list(dict.fromkeys([*names, *(str(e[k]) for e in entries for k in ("a", "b"))]))
-    by_pair = {frozenset((str(e["a"]), str(e["b"]))): e for e in entries}
-    darkest = max([0.1, *(markup.number(e.get("rate")) or 0.0 for e in entries)])
-    rows = []
-    for index, a in enumerate(names):
-        cells = []
-        for b in names:
-            entry = by_pair.get(frozenset((a, b)))
-            if a == b or entry is None:
-                cells.append(f'<div class="cell same">{"" if a == b else markup.NONE}</div>')
-                continue
-            share = 55 * (markup.number(entry.get("rate")) or 0.0) / darkest
-            shown = markup.percent(entry.get("rate"))
-            small = f"{text(entry.get('different'))} of {text(entry.get('n'))}"
-            cells.append(
-                f'<div class="cell" style="--share:{share:.0f}"><span class="figure">{shown}</span>'
-                f'<small class="range">{small}</small></div>'
-            )
-        rows.append([chip(a, index), *cells])
-    header = ["", *(text(name) for name in names)]
-    what = "images" if is_classification(evaluation) else "presentations"
-    return Section(
-        anchor="agreement",
-        title="Where tiers disagree",
-        lead=f"The share of {what} that two tiers decide differently. A fleet that runs several "
-        "tiers gives different answers this often.",
-        body=markup.table("Tier disagreement", header, rows, kind="matrix"),
-    )
+def _operating(row: Record) -> dict[str, tuple[float, float]]:
+    """Species, and `all` for the worst -> (APCER, BPCER) at the tier's threshold."""
+    metrics = row["metrics"]
+    rates = {**(metrics.get("apcer") or {}), "all": metrics.get("apcer_ap")}
+    rejected = (metrics.get("bpcer") or {}).get("rate")
+    if rejected is None:
+        return {}
+    return {name: (rate["rate"], rejected) for name, rate in rates.items() if rate}
