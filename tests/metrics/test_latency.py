@@ -1,10 +1,12 @@
 """Latency by hand, with a clock of our own; size by counting."""
 
+import os
 import time
 
 import pytest
 import torch
 
+from pliant.errors import UserError
 from pliant.metrics import latency as module
 from pliant.metrics.latency import measure_latency, measure_times
 from pliant.metrics.size import size_bytes
@@ -52,8 +54,9 @@ def test_threads_are_set_and_restored():
     found = measure_latency(lambda: seen.append(torch.get_num_threads()), runs=1, threads=1)
     assert set(seen) == {1}
     assert found.threads == 1
+    other = 1 if before > 1 else os.cpu_count()
     with pytest.raises(RuntimeError, match="planned"):
-        measure_latency(_fails, runs=1, threads=before + 1)
+        measure_latency(_fails, runs=1, threads=other)
     assert torch.get_num_threads() == before
 
 
@@ -72,6 +75,12 @@ def test_refusal():
         measure_latency({}, runs=1)
     with pytest.raises(ValueError, match="runs >= 1"):
         measure_latency(lambda: None, runs=0)
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+def test_no_more_threads_than_cores(threads: int):
+    with pytest.raises(UserError, match=f"threads must be 1 to .* got {threads}"):
+        measure_latency(lambda: None, runs=1, threads=threads)
 
 
 def test_size_by_hand():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from pliant.adaptive.network import pta_mobilenet_v2
 from pliant.errors import UserError
 from pliant.models.checkpoint import load_exactly, read_state
 from pliant.models.mobilenet_v2 import (
@@ -173,6 +174,29 @@ def test_refusals(tmp_path: Path):
         mobilenet_v2(width=0)
     with pytest.raises(ValueError, match="same_tf or symmetric"):
         mobilenet_v2(padding="valid")  # pyright: ignore[reportArgumentType]
+
+
+def test_weights_that_cannot_be_a_start():
+    state = mobilenet_v2(width=0.35).state_dict()
+    fresh = mobilenet_v2(width=0.35)
+    stem = "features.0.0.weight"
+    with pytest.raises(UserError, match=rf'"{stem}" has shape \(16,\), the network has \(16, 3, 3'):
+        load_mobilenet_v2(fresh, state | {stem: torch.zeros(16)})
+    with pytest.raises(UserError, match=r"has shape \(16, 3, 5, 5\)"):
+        load_mobilenet_v2(fresh, state | {stem: torch.zeros(16, 3, 5, 5)})
+    bias = state["classifier.1.bias"].clone()
+    bias[1] = float("nan")
+    with pytest.raises(UserError, match=r'"classifier.1.bias" of .* no finite numbers'):
+        load_mobilenet_v2(fresh, state | {"classifier.1.bias": bias})
+    adaptive = pta_mobilenet_v2(width=0.35).state_dict()
+    with pytest.raises(UserError, match="holds the network of a pliant run"):
+        load_mobilenet_v2(fresh, adaptive)
+
+
+def test_public_names_are_what_they_say():
+    import pliant.models
+
+    assert all(callable(getattr(pliant.models, name)) for name in pliant.models.__all__)
 
 
 def test_channels_last():

@@ -86,6 +86,8 @@ def recipe() -> TrainSettings:
         batch_size=8,
         lr=0.05,
         light_lr=1.0,
+        sampler="presets",
+        distill_weight=0.0,
         tiers=("low", "max"),
         sample_weights=(1.0, 1.0),
         calibration_images=8,

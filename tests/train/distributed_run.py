@@ -47,6 +47,7 @@ def main(path: Path, devices: str, batch_size: int) -> None:
         light_lr=1.0,
         freeze_batch_norm=True,
         sampler="per_block",
+        distill_weight=0.0,
         tiers=("low", "max"),
         calibration_images=8,
     )

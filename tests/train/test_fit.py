@@ -1,6 +1,7 @@
 """The loop: it learns, it is repeatable, and a killed run goes on as if nothing had happened."""
 
 import csv
+import errno
 import signal
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pliant.errors import UserError
-from pliant.train.fit import fit
+from pliant.train import checkpoints
+from pliant.train.fit import check_machine, fit
 from pliant.train.run_folder import RunFolder
 from pliant.train.settings import Machine
 
@@ -121,6 +123,62 @@ def test_a_loss_that_is_no_number_says_what_to_do(parts, recipe, folder):
         fit(module, batches, folder, settings=recipe, machine=CPU)
 
 
+def test_a_last_step_that_ruins_the_weights_is_not_kept(parts, recipe, folder):
+    recipe = replace(recipe, epochs=1)
+    module, batches = parts(recipe)
+    step = module.training_step
+
+    def ruins(batch, batch_idx):
+        if batch_idx == 2:
+            with torch.no_grad():
+                module.network.get_parameter("net.classifier.1.bias").fill_(float("nan"))
+            return torch.zeros((), requires_grad=True)
+        return step(batch, batch_idx)
+
+    module.training_step = ruins
+    with pytest.raises(
+        UserError, match=r"tier low are no numbers in epoch 1.*lower --lr than 0.05"
+    ):
+        fit(module, batches, folder, settings=recipe, machine=CPU)
+    assert not folder.last_checkpoint.exists()
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(parts, recipe, folder, tmp_path, monkeypatch):
+    whole = _fit(parts, recipe, RunFolder.create(tmp_path / "whole", {}))
+    write, written = checkpoints.write_atomic, []
+
+    def full(path, content):
+        written.append(path)
+        if len(written) > 3:  # best and last of the first epoch, best of the second
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_atomic", full)
+        with pytest.raises(OSError, match="No space left") as failure:
+            _fit(parts, recipe, folder)
+    assert failure.value.filename == str(written[-1])
+    assert folder.path in folder.last_checkpoint.parents
+    assert {p.name for p in folder.last_checkpoint.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    _same(whole, _fit(parts, recipe, folder, resume=True))
+
+
+@pytest.mark.parametrize("cut", [0, 1000, -1])
+def test_a_damaged_checkpoint_is_refused(parts, recipe, folder, cut):
+    _fit(parts, replace(recipe, epochs=1), folder)
+    content = folder.last_checkpoint.read_bytes()
+    folder.last_checkpoint.write_bytes(content[:cut])
+    with pytest.raises(UserError, match=r"last.ckpt is damaged or no checkpoint.*another --out"):
+        _fit(parts, recipe, folder, resume=True)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}, "more": print}, path)
+    with pytest.raises(UserError, match="is damaged or no checkpoint"):
+        checkpoints.read_checkpoint(path)
+
+
 def test_ctrl_c_says_how_to_go_on(parts, recipe, folder, capfd):
     module, batches = parts(recipe)
     step = module.training_step
@@ -176,3 +234,25 @@ def test_a_machine_that_is_not_there(parts, recipe, folder):
     module, batches = parts(recipe)
     with pytest.raises(UserError, match="this machine cannot train as asked"):
         fit(module, batches, folder, settings=recipe, machine=Machine(accelerator="gpux"))
+
+
+@pytest.mark.parametrize(
+    ("machine", "sentence"),
+    [
+        (replace(CPU, devices="0,1"), "should be an int > 0"),
+        (Machine(accelerator="gpux"), "invalid accelerator name"),
+        (replace(CPU, strategy="dpp"), "invalid strategy name"),
+        (replace(CPU, precision="16-mixed"), "precision 16-mixed; give bf16-mixed or 32-true"),
+    ],
+)
+def test_a_machine_is_checked_without_training(machine, sentence, capfd):
+    with pytest.raises(UserError, match=f"this machine cannot train .*{sentence}"):
+        check_machine(machine)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_one_process_of_ddp_is_quiet(parts, recipe, folder, recwarn):
+    recipe = replace(recipe, epochs=1)
+    module, batches = parts(recipe)
+    fit(module, batches, folder, settings=recipe, machine=replace(CPU, strategy="ddp"))
+    assert not [warning for warning in recwarn if "sync_dist" in str(warning.message)]

@@ -36,7 +36,8 @@ def test_refusals(tiers: tuple[str, ...], said: str):
 
 def test_the_teacher_is_trained_and_the_cheapest_tier_drawn_twice_as_often():
     network = build("pta_mobilenet_v2", NetworkSettings(width=0.1), num_classes=2)
-    task = task_of(network, TrainSettings(tiers=("mid", "low"), distill_weight=0.5))
+    settings = TrainSettings(tiers=("mid", "low"), sampler="presets", distill_weight=0.5)
+    task = task_of(network, settings)
     assert isinstance(task, AdaptiveTask)
     assert task.heaviest == Configuration.from_text("mid")
     drawn = [str(task.sampler(step)[0]) for step in range(600)]

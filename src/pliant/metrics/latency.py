@@ -4,6 +4,7 @@ Turns matter: a machine that slows down for a second slows every candidate alike
 between candidates stay right. Their order is shuffled in every round.
 """
 
+import os
 import random
 import sys
 import time
@@ -66,7 +67,7 @@ def measure_latency(
         threads: CPU threads of torch meanwhile, restored afterwards; None leaves them.
 
     Raises:
-        ValueError: if there is nothing to time.
+        UserError: if there is nothing to time, or for more threads than there are cores.
     """
     times = measure_times(
         calls if isinstance(calls, Mapping) else {"": calls}, runs, warmup, threads
@@ -97,7 +98,7 @@ def measure_times(
     machine disturbs less; it is no latency.
 
     Raises:
-        ValueError: if there is nothing to time.
+        UserError: if there is nothing to time, or for more threads than there are cores.
     """
     if not calls or runs < 1 or warmup < 0:
         raise UserError(f"need something to time, runs >= 1, warmup >= 0; got {runs}, {warmup}")
@@ -116,9 +117,25 @@ def measure_times(
     return times
 
 
+def check_threads(threads: int | None) -> None:
+    """Refuses a number of threads that this machine cannot run side by side.
+
+    Raises:
+        UserError: if it is not one of 1 to the number of cores; None is allowed.
+    """
+    cores = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= cores:
+        raise UserError(f"threads must be 1 to {cores}, the cores of this machine, got {threads}")
+
+
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[int | None]:
-    """Sets torch's CPU threads for a while, and says how many there are; torch is not imported."""
+    """Sets torch's CPU threads for a while, and says how many there are; torch is not imported.
+
+    Raises:
+        UserError: see `check_threads`.
+    """
+    check_threads(threads)
     torch = sys.modules.get("torch")
     if torch is None:
         yield None

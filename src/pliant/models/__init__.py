@@ -1,4 +1,8 @@
-"""Plain networks, one architecture per file; state-dict keys as torchvision names them."""
+"""Plain networks, one architecture per file; state-dict keys as torchvision names them.
+
+What bears the name of its own file is imported from there:
+`from pliant.models.mobilenet_v2 import mobilenet_v2`.
+"""
 
 import importlib
 
@@ -7,7 +11,6 @@ _WHERE = {
     "MobileNetV2": "mobilenet_v2",
     "SameConv2d": "mobilenet_v2",
     "load_mobilenet_v2": "mobilenet_v2",
-    "mobilenet_v2": "mobilenet_v2",
     "read_state": "checkpoint",
 }
 __all__ = sorted(_WHERE)

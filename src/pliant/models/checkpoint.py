@@ -55,6 +55,13 @@ def check_keys(given: State, wanted: State, *, source: str, optional: str = "") 
     extra = [name for name in given if name not in wanted and counts(name)]
     if not missing and not extra:
         return
+    adaptive = [any(name.startswith("net.") for name in state) for state in (given, wanted)]
+    if adaptive == [True, False]:
+        raise UserError(
+            f"{source} holds the network of a pliant run, and a plain network's weights are "
+            f'needed, with torchvision\'s names such as "{next(iter(wanted))}"; '
+            "give those that the run started from"
+        )
     parts = []
     if missing:
         parts.append(f'{len(missing)} weights are missing (first "{missing[0]}")')
@@ -66,23 +73,59 @@ def check_keys(given: State, wanted: State, *, source: str, optional: str = "") 
     )
 
 
+def check_values(given: State, wanted: State, *, source: str) -> None:
+    """Refuses weights that are no numbers, or of another number of axes or kernel size.
+
+    Args:
+        given: The checkpoint, its names checked.
+        wanted: State dict of the network.
+        source: What the message calls the checkpoint.
+
+    Raises:
+        UserError: naming the first such weight.
+    """
+    for name, tensor in given.items():
+        if name not in wanted:
+            continue
+        shape = wanted[name].shape
+        if tensor.dim() != len(shape) or tensor.shape[2:] != shape[2:]:
+            raise UserError(_other_shape(name, tensor, wanted[name], source))
+        if not tensor.float().isfinite().all():  # float8 has no isfinite
+            raise UserError(
+                f'"{name}" of {source} holds values that are no finite numbers; '
+                "give weights of a training that went well"
+            )
+
+
+def _other_shape(name: str, given: Tensor, wanted: Tensor, source: str) -> str:
+    return (
+        f'{source} is no checkpoint of this network: "{name}" has shape {tuple(given.shape)}, '
+        f"the network has {tuple(wanted.shape)}"
+    )
+
+
 def name_of(source: str | Path | State) -> str:
     """What a message calls the checkpoint."""
     return "the given state dict" if isinstance(source, Mapping) else str(source)
 
 
-def load_exactly(model: torch.nn.Module, source: str | Path | State) -> None:
+def load_exactly(
+    model: torch.nn.Module, source: str | Path | State, *, called: str | None = None
+) -> None:
     """Loads weights whose names and shapes are the network's own.
 
+    Args:
+        model: The network.
+        source: A .safetensors file, or a state dict.
+        called: What a message calls the checkpoint; None: its path.
+
     Raises:
-        UserError: if a name is missing or unexpected, or a shape differs.
+        UserError: if a name is missing or unexpected, a shape differs, or a value is no number.
     """
-    state, wanted = read_state(source), model.state_dict()
-    check_keys(state, wanted, source=name_of(source))
+    state, wanted, called = read_state(source), model.state_dict(), called or name_of(source)
+    check_keys(state, wanted, source=called)
+    check_values(state, wanted, source=called)
     for name, tensor in wanted.items():
         if name in state and state[name].shape != tensor.shape:
-            raise UserError(
-                f'{name_of(source)} is no checkpoint of this network: "{name}" has shape '
-                f"{tuple(state[name].shape)}, the network has {tuple(tensor.shape)}"
-            )
+            raise UserError(_other_shape(name, state[name], tensor, called))
     model.load_state_dict(state, strict=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pliant.errors import UserError
-from pliant.models.checkpoint import State, check_keys, name_of, read_state
+from pliant.models.checkpoint import State, check_keys, check_values, name_of, read_state
 
 Padding = Literal["same_tf", "symmetric"]
 
@@ -209,10 +209,12 @@ def load_mobilenet_v2(model: MobileNetV2, source: str | Path | State) -> list[st
         source: A .safetensors file, or a state dict.
 
     Raises:
-        UserError: if the keys differ, naming the first ones, or the checkpoint is narrower.
+        UserError: if the keys differ, naming the first ones, a value is no number, or the
+            checkpoint is narrower.
     """
     state, wanted = read_state(source), model.state_dict()
     check_keys(state, wanted, source=name_of(source))
+    check_values(state, wanted, source=name_of(source))
     notes: list[str] = []
     stem = "features.0.0.weight"
     given, needed = state[stem].shape[1], wanted[stem].shape[1]
@@ -229,9 +231,7 @@ def load_mobilenet_v2(model: MobileNetV2, source: str | Path | State) -> list[st
         )
     for name, tensor in state.items():
         small = wanted[name].shape
-        if len(small) != tensor.dim() or any(
-            a < b for a, b in zip(tensor.shape, small, strict=True)
-        ):
+        if any(a < b for a, b in zip(tensor.shape, small, strict=True)):
             raise UserError(
                 f'{name_of(source)} is too narrow for this network: "{name}" has shape '
                 f"{tuple(tensor.shape)}, {tuple(small)} or more is needed; use a smaller width"

@@ -24,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from pliant.errors import UserError
 from pliant.runtime.files import write_atomic
 
 PALETTE: dict[str, tuple[str, str]] = {
@@ -147,18 +148,24 @@ class Plot:
         return root
 
 
+def check_suffix(path: Path) -> None:
+    """Refuses a name that is neither .svg nor .png; to be asked before the work for a figure.
+
+    Raises:
+        UserError: naming the two.
+    """
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise UserError(f'a figure is written as .svg or .png, got "{path.name}"')
+
+
 def write_figure(plot: Plot, path: Path) -> Path:
     """Writes the plot as the suffix says, .svg or .png; returns the path.
 
     Raises:
-        ValueError: for another suffix.
+        UserError: for another suffix.
     """
-    if path.suffix.lower() == ".svg":
-        write_atomic(path, plot.svg())
-    elif path.suffix.lower() == ".png":
-        write_atomic(path, plot.png())
-    else:
-        raise ValueError(f'a figure is written as .svg or .png, got "{path.name}"')
+    check_suffix(path)
+    write_atomic(path, plot.svg() if path.suffix.lower() == ".svg" else plot.png())
     return path
 
 

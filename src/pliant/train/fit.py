@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pliant.errors import UserError
 from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, RunProgress
+from pliant.train.checkpoints import WholeCheckpoints, read_checkpoint
 from pliant.train.data_module import CropData
 from pliant.train.module import TrainModule
 from pliant.train.run_folder import RunFolder
@@ -33,6 +34,9 @@ EXPECTED_WARNINGS = (
     ".*exists and is not empty.*",  # the checkpoint folder of a resumed run
     ".*in eval mode at the start.*",  # frozen batch norms
     ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6 on torch 2.13
+    ".*sync_dist=True.*",  # one process of ddp: its numbers are the whole
+    ".*find_unused_parameters=True was specified.*",  # some steps do use every branch
+    ".*AMP with fp16 is not supported on CPU.*",  # refused in _trainer
 )
 
 
@@ -74,7 +78,13 @@ def fit(
         callbacks.append(RunProgress())
     start = folder.last_checkpoint if resume and folder.last_checkpoint.exists() else None
     with _calm():
-        trainer = _trainer(folder, callbacks, settings=settings, machine=machine)
+        trainer = _trainer(
+            machine,
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.clip_gradient or None,
+            callbacks=callbacks,
+            default_root_dir=folder.path,
+        )
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except SIGTERMException:  # a SystemExit that would say nothing and leave with 0
@@ -85,8 +95,7 @@ def fit(
             if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
             raise KeyboardInterrupt(f"stopped by Ctrl-C {_how_to_go_on(table, settings)}") from None
-    best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
+    module.load_state_dict(read_checkpoint(folder.best_checkpoint)["state_dict"])
     return trainer
 
 
@@ -96,29 +105,41 @@ def _how_to_go_on(table: EpochTable, settings: TrainSettings) -> str:
     return f"{where}; the same command with --resume goes on"
 
 
-def _trainer(
-    folder: RunFolder, callbacks: list[Callback], *, settings: TrainSettings, machine: Machine
-) -> pl.Trainer:
+def check_machine(machine: Machine) -> None:
+    """Refuses a machine that cannot train as asked, before anything else is done.
+
+    Raises:
+        UserError: with Lightning's reason.
+    """
+    with _calm():
+        _trainer(machine)
+
+
+def _trainer(machine: Machine, **more: Any) -> pl.Trainer:
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=machine.accelerator,
             devices=machine.devices,
             strategy=_strategy(machine),
             num_nodes=machine.num_nodes,
-            precision=cast(Any, machine.precision),  # Lightning lists what it allows
-            max_epochs=settings.epochs,
-            gradient_clip_val=settings.clip_gradient or None,
-            callbacks=callbacks,
+            precision=machine.precision,
+            plugins=[WholeCheckpoints()],
             logger=False,
             enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # EpochOrder shares the images out itself
             inference_mode=False,
-            default_root_dir=folder.path,
+            **more,
         )
-    except (ValueError, RuntimeError, MisconfigurationException) as problem:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as problem:
         raise UserError(f"this machine cannot train as asked: {problem}") from problem
+    if trainer.precision != machine.precision:  # Lightning takes another one, with a warning
+        raise UserError(
+            f"this machine cannot train with --precision {machine.precision}; "
+            f"give {trainer.precision} or 32-true"
+        )
+    return trainer
 
 
 def _strategy(machine: Machine) -> str:

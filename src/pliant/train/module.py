@@ -142,21 +142,26 @@ class TrainModule(pl.LightningModule):
         losses = self.task(self.normalise(images), targets, step)
         self.last_loss = float(losses["loss"].detach())
         if not np.isfinite(self.last_loss):
-            raise UserError(
-                f"the loss became {self.last_loss} in epoch {self.current_epoch + 1}, step {step}; "
-                f"give a lower --lr than {self.settings.lr:g}, a limit such as --clip-gradient 1, "
-                f"or a --precision other than {self.trainer.precision}"
-            )
+            raise UserError(self._diverged(f"the loss became {self.last_loss}"))
         configurations = self.task.configurations(step)
         self.step_macs = len(targets) * round(sum(map(self.macs, configurations)))
         self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False)
         return losses["loss"]
+
+    def _diverged(self, what: str) -> str:
+        other = "" if self.trainer.precision == "32-true" else ", or --precision 32-true"
+        return (
+            f"{what} in epoch {self.current_epoch + 1}, step {self.global_step}; give a lower --lr "
+            f"than {self.settings.lr:g}, or a limit such as --clip-gradient 1{other}"
+        )
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         images, targets = self.normalise(to_floats(batch["image"])), batch["target"]
         for tier in self.tiers:
             with self.network.use(tier):
                 logits = self.network(images).float()
+            if not logits.isfinite().all():  # the last step's damage shows here first
+                raise UserError(self._diverged(f"the outputs of tier {tier} are no numbers"))
             metric = self.dev[tier]
             assert isinstance(metric, Metric)
             metric.update(logits.softmax(dim=1)[:, 1] if self.measure == "auc" else logits, targets)
