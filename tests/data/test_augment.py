@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from hypothesis import given
@@ -129,12 +132,23 @@ def test_without_kinds_or_faces_nothing_happens() -> None:
     [
         ({"simulate": ("reply",)}, 'unknown simulated attack "reply"; allowed: replay, print'),
         ({"simulate_share": 1.5}, "simulate_share must lie in"),
+        ({"camera": float("nan")}, r"augment.camera must lie in \[0, 2\], got nan"),
+        ({"camera": 2.5}, r"augment.camera must lie in \[0, 2\]"),
+        ({"recompress": -0.1}, r"augment.recompress must lie in"),
+        ({"rotation": float("inf")}, r"augment.rotation must lie in"),
+        ({"shift": 0.6}, r"augment.shift must lie in \[0, 0.5\]"),
         ({"scale": (0.8, 1.6)}, "scale must be two factors"),
+        ({"scale": (0.8,)}, "scale must be two factors"),
     ],
 )
 def test_refusals(settings: dict, words: str) -> None:
-    with pytest.raises(UserError, match=words[:30]):
+    with pytest.raises(UserError, match=words):
         Augment(**settings)
+
+
+def test_settings_survive_json() -> None:
+    for settings in (Augment(), Augment(simulate=(), scale=(0.9, 1.1))):
+        assert Augment(**json.loads(json.dumps(asdict(settings)))) == settings
 
 
 def test_attacks_may_be_listed_with_commas():

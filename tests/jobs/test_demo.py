@@ -1,5 +1,6 @@
 """The whole way in small: rig, training, evaluation, report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ def test_a_tiny_demo_leaves_all_it_promises(tmp_path: Path):
     assert str(out) in str(summary(result)[-1])
     with pytest.raises(UserError, match="exists already"):
         demo(out, settings=TINY)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size": 1}, "size must lie in"),
+        ({"width": 0.0}, "width must be in"),
+        ({"epochs": 0}, "epochs must be >= 1"),
+        ({"subjects": 1}, "the rig's subjects is 1"),
+    ],
+)
+def test_bad_numbers_are_refused_before_rendering(tmp_path: Path, change, said: str):
+    with pytest.raises(UserError, match=said):
+        demo(tmp_path / "demo", settings=replace(TINY, **change))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stopped_demo_leaves_nothing(tmp_path: Path, monkeypatch):

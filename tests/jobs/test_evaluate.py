@@ -123,6 +123,23 @@ def test_nothing_is_overwritten(make_run, rig: Path, tmp_path: Path):
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"policy": "foo"}, "unknown threshold policy"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"draws": -1}, "draws must be >= 1, got -1"),
+        ({"runs": 0}, "runs must be >= 1"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"threads": 0}, "threads must be 1 to"),
+        ({"detector": Path("nope.onnx")}, "no such face detector: nope.onnx"),
+    ],
+)
+def test_bad_words_are_refused_before_the_run_is_opened(tmp_path: Path, change, said: str):
+    with pytest.raises(UserError, match=said):
+        evaluate(tmp_path / "nowhere", tmp_path / "nowhere", tmp_path / "out", **change)
+
+
 def test_nothing_is_left_half_written(make_run, rig: Path, tmp_path: Path, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

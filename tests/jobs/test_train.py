@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -233,12 +234,28 @@ def test_a_loss_that_is_no_number_leaves_nothing(faces, run_path):
         ({"policy": "min_acre"}, "unknown threshold policy"),
         ({"settings": replace(SETTINGS, tiers=("lwo",))}, 'unknown tier "lwo"'),
         ({"settings": replace(SETTINGS, sampler="sandwhich")}, 'did you mean "sandwich"'),
-        ({"init": "nowhere.safetensors"}, "no weights at nowhere.safetensors"),
+        ({"init": Path("nowhere.safetensors")}, "no weights at nowhere.safetensors"),
+        ({"detector": Path("nope.onnx")}, "no such face detector: nope.onnx"),
+        ({"machine": Machine(accelerator="gpux")}, "this machine cannot train as asked"),
     ],
 )
-def test_bad_words_are_refused_before_anything_is_written(faces, run_path, change, sentence):
+def test_bad_words_are_refused_before_data_is_read(tmp_path, run_path, change, sentence):
     with pytest.raises(UserError, match=sentence):
-        train(faces, run_path, **{**SMALL, **change})
+        train(tmp_path / "nowhere", run_path, **{**SMALL, **change})
+    assert not run_path.exists()
+
+
+def test_a_run_is_no_start_for_another(run, tmp_path, run_path):
+    with pytest.raises(UserError, match="holds the network of a pliant run"):
+        train(tmp_path / "nowhere", run_path, init=run / "model.safetensors", **SMALL)
+
+
+def test_data_that_is_all_for_the_test(faces, run_path):
+    lines = (faces / "manifest.csv").read_text().splitlines()
+    manifest = faces / "test.csv"
+    manifest.write_text("\n".join([lines[0], *(line for line in lines if ",test," in line)]) + "\n")
+    with pytest.raises(UserError, match=r"all 16 samples of .*test.csv are marked test"):
+        train(manifest, run_path, **SMALL)
     assert not run_path.exists()
 
 

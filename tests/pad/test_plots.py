@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import ndtri
 
+from pliant.errors import UserError
 from pliant.pad import score_plots, svg
 from pliant.pad.plots import figure_quality_against_cost, figure_training, pareto_front
 from pliant.pad.score_plots import figure_det, figure_histogram
@@ -74,7 +75,7 @@ def test_each_goes_to_file(plot, tmp_path):
     width, height = plot.figure.get_size_inches() * 144
     assert picture.shape[:2] == (round(height), round(width))
     assert picture.std() > 5, "something is drawn"
-    with pytest.raises(ValueError, match=r"\.svg or \.png, got \"plot.pdf\""):
+    with pytest.raises(UserError, match=r"\.svg or \.png, got \"plot.pdf\""):
         svg.write_figure(plot, tmp_path / "plot.pdf")
 
 
