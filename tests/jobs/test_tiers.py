@@ -79,6 +79,8 @@ def test_refusals(make_run, tmp_path: Path):
     taken.touch()
     with pytest.raises(UserError, match="exists already"):
         tiers(run, plot=taken)
+    with pytest.raises(UserError, match=r"written as .svg or .png"):
+        tiers(tmp_path / "nothing", plot=tmp_path / "p.xyz")  # before anything is opened
     with pytest.raises(UserError, match="no run folder"):
         tiers(tmp_path / "nothing")
 

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
+LIGHTNINGS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -33,9 +34,11 @@ def test_two_processes_follow_one(tmp_path):
             runpy.run_path(str(SCRIPT))["main"](one, "1", 8)
     finally:
         torch.set_num_threads(threads)
+    # A Trainer of another test may hold the port that it left in the environment.
+    clean = {name: value for name, value in os.environ.items() if name not in LIGHTNINGS}
     done = subprocess.run(  # Lightning starts the second process from this one's command line
         [sys.executable, str(SCRIPT), str(two), "2", "4"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**clean, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -60,6 +60,10 @@ def tiers(
         raise UserError("--name names what a search found; give --search and a budget too")
     if plot is not None and plot.exists():
         raise UserError(f"{plot} exists already; give --plot another name, or remove it")
+    if plot is not None:
+        from pliant.pad.svg import check_suffix
+
+        check_suffix(plot)
 
     from pliant.train.run_folder import RunFolder
 
