@@ -1,0 +1,352 @@
+"""bundle.json: what a model expects and promises, in words that a device can check.
+
+Everything here is parsed from a file that nobody vouches for: every field is checked for its type
+and range, and an unknown format is refused before anything else is read.
+
+The selection: one boolean initializer inside model.onnx, at a byte offset that bundle.json names.
+For each adaptive block it holds one byte per letter after the first ("LHB": is it H? is it B?), all
+zero meaning the first letter; then one byte per row of batch-norm statistics, exactly one of them
+1: row 0 are those that training kept, row 1 + i those of tier i. Writing these bytes into the file
+before a session is created chooses what runs; ONNX Runtime folds the rest away.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pliant.errors import UserError
+from pliant.runtime.crop import Preprocessing
+
+FORMAT = 1
+"""Of bundle.json; a runtime refuses any other."""
+TARGETS = ("onnx", "executorch", "litert")
+PRECISIONS = ("fp32", "int8")
+MAX_TIERS = 64
+MAX_BLOCKS = 256
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+"""Of a tier."""
+FILE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?\.[a-z0-9]+")
+"""Of a file inside a bundle: at most one folder deep, never out of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Where the bytes that choose a configuration lie in model.onnx."""
+
+    offset: int
+    """First byte in the file."""
+    length: int
+    """Bytes: blocks x (letters - 1), then 1 + tiers."""
+    num_blocks: int
+    """Adaptive blocks; 0 where only tiers can be chosen (int8)."""
+    letters: str
+    """What a block may run, cheapest first."""
+    tiers: tuple[str, ...]
+    """Rows of statistics 1, 2, ... belong to these tiers."""
+
+    def bytes_for(self, configuration: str, tier: str | None) -> bytes:
+        """The selection's bytes.
+
+        Args:
+            configuration: One letter per block.
+            tier: Whose statistics; None: those that training kept.
+
+        Raises:
+            UserError: if the configuration does not fit.
+        """
+        if len(configuration) != self.num_blocks or not set(configuration) <= set(self.letters):
+            raise UserError(
+                f'configuration "{configuration}" does not fit: this model has {self.num_blocks} '
+                f"adaptive blocks with letters {', '.join(self.letters)}"
+            )
+        flags = [letter == one for letter in configuration for one in self.letters[1:]]
+        row = 0 if tier is None else 1 + self.tiers.index(tier)
+        return bytes(flags) + bytes(i == row for i in range(1 + len(self.tiers)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleTier:
+    """A tier as it was shipped."""
+
+    name: str
+    """Small letters, digits, `_` and `-`."""
+    configuration: str
+    """One letter per adaptive block."""
+    macs: int
+    """Multiply-accumulates of one image."""
+    params: int
+    """Parameters in use."""
+    size_bytes: int
+    """Of those, float32."""
+    threshold: float | None
+    """Accept iff score >= threshold; None: scores, but no verdicts."""
+    threshold_record: Mapping[str, Any] | None
+    """Policy, source, counts, interval, and the hash of the dev scores it was fitted on."""
+    dev: Mapping[str, Any] | None
+    """Quality on the dev split: `auc` or `accuracy`."""
+    parity: Mapping[str, Any]
+    """`max_abs_logits` between PyTorch and ONNX Runtime, and over how many `images`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """A synthetic image with the scores that every tier must give."""
+
+    file: str
+    """Path inside the bundle; PNG, RGB."""
+    box: tuple[float, float, float, float] | None
+    """The face: x, y, width, height in pixels."""
+    probabilities: Mapping[str, tuple[float, ...]]
+    """By tier, one number per class, from PyTorch in float32 (int8: from ONNX Runtime)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """bundle.json, checked."""
+
+    name: str
+    """What the model is called."""
+    pliant: str
+    """Version that wrote it."""
+    created: str
+    """UTC, ISO 8601."""
+    target: str
+    """`onnx`, `executorch` or `litert`."""
+    precision: str
+    """`fp32` or `int8`."""
+    task: str
+    """`pad` or `classify`."""
+    classes: tuple[str, ...]
+    """Names of the logits, in order; for pad: attack, bona_fide."""
+    preprocessing: Preprocessing
+    """How an image becomes the input; the box rule is YuNet's (forehead to chin)."""
+    model_file: str
+    """Path inside the bundle."""
+    input_name: str
+    """Of the model's input, float32 (batch, 3, size, size)."""
+    output_name: str
+    """Of the logits, float32 (batch, classes)."""
+    selection: Selection | None
+    """None where the target switches by method or signature."""
+    tiers: tuple[BundleTier, ...]
+    """Cheapest first."""
+    default_tier: str
+    """What runs unless another is asked for."""
+    golden: tuple[Golden, ...]
+    """What the self-test compares."""
+    tolerance: float
+    """Largest difference in a probability that the self-test lets pass."""
+    licence: str
+    """Of the weights."""
+    provenance: Mapping[str, Any]
+    """Data (name, hash, counts, synthetic or not), start, and the run's weights' hash."""
+    files: Mapping[str, str]
+    """SHA-256 of every other file, by path."""
+
+    def tier(self, name: str) -> BundleTier | None:
+        """The tier of this name."""
+        return next((tier for tier in self.tiers if tier.name == name), None)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model has seen synthetic faces alone."""
+        return bool(self.provenance.get("data", {}).get("synthetic"))
+
+    def to_json(self) -> dict[str, Any]:
+        """What bundle.json holds."""
+        record = asdict(self)
+        tiers = [asdict(tier) for tier in self.tiers]
+        for tier in tiers:
+            del tier["threshold"]
+            tier["threshold"] = tier.pop("threshold_record")
+        return {"format": FORMAT} | record | {
+            "score": _score_words(self.task),
+            "box": "x, y, width, height in pixels; YuNet's rule: forehead to chin",
+            "preprocessing": self.preprocessing.to_json(),
+            "tiers": tiers,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, record: Any) -> "Contract":
+        """The contract in a parsed bundle.json.
+
+        Raises:
+            UserError: if the format is unknown, or a field is missing, of another type or out of
+                range; the field is named.
+        """
+        top = _Fields(record, "bundle.json")
+        if top.given.get("format") != FORMAT:
+            raise UserError(
+                f"this bundle is of format {str(top.given.get('format'))[:40]!r}, this pliant "
+                f"reads {FORMAT}; use the version that wrote it"
+            )
+        return _contract(cls, top)
+
+
+def _score_words(task: str) -> str:
+    if task == "pad":
+        return "softmax probability of bona_fide, in [0, 1]; accept iff score >= threshold"
+    return "softmax probability of the most probable class, in [0, 1]"
+
+
+class _Fields:
+    """Checked access to a JSON object; every refusal names the field."""
+
+    def __init__(self, record: Any, where: str) -> None:
+        if not isinstance(record, dict):
+            raise UserError(f"{where} must be a JSON object")
+        self.given, self.where = record, where
+
+    def refuse(self, name: str, allowed: str) -> UserError:
+        shown = repr(self.given.get(name))[:60]
+        return UserError(f"{self.where}: {name} must be {allowed}, got {shown}")
+
+    def text(self, name: str, *, among: Sequence[str] = (), most: int = 4096) -> str:
+        value = self.given.get(name)
+        if not isinstance(value, str) or len(value) > most or (among and value not in among):
+            raise self.refuse(name, ", ".join(among) if among else f"a text of at most {most}")
+        return value
+
+    def whole(self, name: str, least: int, most: int) -> int:
+        value = self.given.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self.refuse(name, f"a whole number in [{least}, {most}]")
+        return value
+
+    def number(self, name: str, least: float, most: float) -> float:
+        value = self.given.get(name)
+        if not _is_number(value) or not least <= value <= most:
+            raise self.refuse(name, f"a number in [{least:g}, {most:g}]")
+        return float(value)
+
+    def listed(self, name: str, least: int, most: int) -> list[Any]:
+        value = self.given.get(name)
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise self.refuse(name, f"a list of {least} to {most}")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self.given.get(name)
+        if not isinstance(value, dict):
+            raise self.refuse(name, "a JSON object")
+        return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _contract(cls: type[Contract], top: _Fields) -> Contract:
+    task = top.text("task", among=("pad", "classify"))
+    target = top.text("target", among=TARGETS)
+    classes = tuple(top.listed("classes", 2, 100_000))
+    if not all(isinstance(name, str) and 0 < len(name) <= 200 for name in classes):
+        raise top.refuse("classes", "a list of names")
+    if task == "pad" and classes != ("attack", "bona_fide"):
+        raise top.refuse("classes", "attack, bona_fide for task pad")
+    tiers = tuple(_tier(item) for item in top.listed("tiers", 1, MAX_TIERS))
+    names = [tier.name for tier in tiers]
+    if len(set(names)) < len(names):
+        raise UserError("bundle.json: two tiers have the same name")
+    files = top.mapping("files")
+    for path, digest in files.items():
+        if not FILE_NAME.fullmatch(path) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
+            raise UserError(f"bundle.json: files has no hash or a forbidden path: {path[:80]!r}")
+    golden = tuple(_golden(item, names, len(classes)) for item in top.listed("golden", 1, 64))
+    model_file = top.text("model_file")
+    for name in (model_file, *(one.file for one in golden)):
+        if name not in files:
+            raise UserError(f'bundle.json names the file "{name[:80]}" but has no hash of it')
+    try:
+        preprocessing = Preprocessing.from_json(top.mapping("preprocessing"))
+    except (ValueError, TypeError) as problem:
+        raise UserError(f"bundle.json: {problem}") from problem
+    return cls(
+        name=top.text("name", most=200),
+        pliant=top.text("pliant", most=100),
+        created=top.text("created", most=100),
+        target=target,
+        precision=top.text("precision", among=PRECISIONS),
+        task=task,
+        classes=classes,
+        preprocessing=preprocessing,
+        model_file=model_file,
+        input_name=top.text("input_name", most=200),
+        output_name=top.text("output_name", most=200),
+        selection=_selection(top.mapping("selection"), tiers) if target == "onnx" else None,
+        tiers=tiers,
+        default_tier=top.text("default_tier", among=names),
+        golden=golden,
+        tolerance=top.number("tolerance", 0, 1),
+        licence=top.text("licence"),
+        provenance=top.mapping("provenance"),
+        files=files,
+    )
+
+
+def _tier(item: Any) -> BundleTier:
+    fields = _Fields(item, "bundle.json, a tier")
+    name = fields.text("name")
+    if not NAME.fullmatch(name):
+        raise fields.refuse("name", "small letters, digits, _ and -")
+    record = fields.given.get("threshold")
+    value = None
+    if record is not None:
+        # 1 and a bit: a threshold that accepts nothing lies just above every score
+        value = _Fields(record, f"bundle.json, threshold of {name}").number("value", 0, 1 + 1e-9)
+    dev = fields.given.get("dev")
+    return BundleTier(
+        name=name,
+        configuration=fields.text("configuration", most=MAX_BLOCKS),
+        macs=fields.whole("macs", 0, 10**15),
+        params=fields.whole("params", 0, 10**12),
+        size_bytes=fields.whole("size_bytes", 0, 10**13),
+        threshold=value,
+        threshold_record=record,
+        dev=None if dev is None else fields.mapping("dev"),
+        parity=fields.mapping("parity"),
+    )
+
+
+def _selection(record: dict[str, Any], tiers: Sequence[BundleTier]) -> Selection:
+    fields = _Fields(record, "bundle.json, selection")
+    letters = fields.text("letters", most=26)
+    found = Selection(
+        offset=fields.whole("offset", 0, 2**31),
+        length=fields.whole("length", 1, MAX_BLOCKS * 26),
+        num_blocks=fields.whole("num_blocks", 0, MAX_BLOCKS),
+        letters=letters,
+        tiers=tuple(fields.listed("tiers", 1, MAX_TIERS)),
+    )
+    if found.tiers != tuple(tier.name for tier in tiers):
+        raise fields.refuse("tiers", "the names of the tiers, in their order")
+    if not re.fullmatch("[A-Z]+", letters) or len(set(letters)) < len(letters):
+        raise fields.refuse("letters", "different capital letters")
+    if found.length != found.num_blocks * (len(letters) - 1) + 1 + len(tiers):
+        raise fields.refuse("length", "blocks x (letters - 1) + 1 + tiers")
+    for tier in tiers:
+        if found.num_blocks:
+            found.bytes_for(tier.configuration, tier.name)
+    return found
+
+
+def _golden(item: Any, tiers: Sequence[str], num_classes: int) -> Golden:
+    fields = _Fields(item, "bundle.json, a golden image")
+    given = fields.mapping("probabilities")
+    if set(given) != set(tiers):
+        raise fields.refuse("probabilities", "one list per tier")
+    for row in given.values():
+        if not isinstance(row, list) or len(row) != num_classes or not all(map(_is_number, row)):
+            raise fields.refuse("probabilities", f"{num_classes} numbers per tier")
+    box = fields.given.get("box")
+    if box is not None and (
+        not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box))
+    ):
+        raise fields.refuse("box", "four numbers, or null")
+    return Golden(
+        file=fields.text("file"),
+        box=box and (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        probabilities={tier: tuple(map(float, row)) for tier, row in given.items()},
+    )
