@@ -1,19 +1,28 @@
-"""What a device needs: read an image safely, find and crop the face. numpy, OpenCV, onnxruntime."""
+"""What a device needs: open a bundle, find the face, judge it. numpy, OpenCV, onnxruntime."""
 
 from importlib import import_module
 
 _HOME = {
     "BadImage": "images",
+    "Bundle": "bundle",
+    "Contract": "contract",
     "Face": "faces",
     "FaceFinder": "faces",
+    "Loaded": "session",
+    "Prediction": "verdict",
     "Preprocessing": "crop",
+    "SelfTest": "selftest",
     "Undecided": "faces",
     "choose_face": "faces",
     "crop_square": "crop",
+    "decode_image": "images",
     "image_size": "images",
+    "new_key": "signature",
     "read_image": "images",
     "sha256_file": "files",
+    "sign": "signature",
     "to_input": "crop",
+    "verify": "signature",
     "write_atomic": "files",
 }
 __all__ = sorted(_HOME)

@@ -10,7 +10,6 @@ zero meaning the first letter; then one byte per row of batch-norm statistics, e
 before a session is created chooses what runs; ONNX Runtime folds the rest away.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from pliant.errors import UserError
 from pliant.runtime.crop import Preprocessing
+from pliant.runtime.fields import Fields
 
 FORMAT = 1
 """Of bundle.json; a runtime refuses any other."""
@@ -25,6 +25,11 @@ TARGETS = ("onnx", "executorch", "litert")
 PRECISIONS = ("fp32", "int8")
 MAX_TIERS = 64
 MAX_BLOCKS = 256
+MAX_FILES = 200
+MAX_TOLERANCE = 0.05
+"""Of the self-test; a larger one would let a damaged model pass."""
+META_FILES = ("bundle.json", "bundle.sha256", "signature.json")
+"""Beside the files that bundle.json lists; nothing else may lie in a bundle."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """Of a tier."""
 FILE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?\.[a-z0-9]+")
@@ -56,6 +61,10 @@ class Selection:
         Raises:
             UserError: if the configuration does not fit.
         """
+        if not self.num_blocks and tier is not None:
+            configuration = ""  # the row alone says what runs
+        if not self.num_blocks and tier is None:
+            raise UserError(f"this model runs its tiers alone: {', '.join(self.tiers)}")
         if len(configuration) != self.num_blocks or not set(configuration) <= set(self.letters):
             raise UserError(
                 f'configuration "{configuration}" does not fit: this model has {self.num_blocks} '
@@ -176,8 +185,8 @@ class Contract:
             UserError: if the format is unknown, or a field is missing, of another type or out of
                 range; the field is named.
         """
-        top = _Fields(record, "bundle.json")
-        if top.given.get("format") != FORMAT:
+        top = Fields(record, "bundle.json")
+        if top.given.get("format") != FORMAT or top.given["format"] is True:
             raise UserError(
                 f"this bundle is of format {str(top.given.get('format'))[:40]!r}, this pliant "
                 f"reads {FORMAT}; use the version that wrote it"
@@ -191,78 +200,25 @@ def _score_words(task: str) -> str:
     return "softmax probability of the most probable class, in [0, 1]"
 
 
-class _Fields:
-    """Checked access to a JSON object; every refusal names the field."""
-
-    def __init__(self, record: Any, where: str) -> None:
-        if not isinstance(record, dict):
-            raise UserError(f"{where} must be a JSON object")
-        self.given, self.where = record, where
-
-    def refuse(self, name: str, allowed: str) -> UserError:
-        shown = repr(self.given.get(name))[:60]
-        return UserError(f"{self.where}: {name} must be {allowed}, got {shown}")
-
-    def text(self, name: str, *, among: Sequence[str] = (), most: int = 4096) -> str:
-        value = self.given.get(name)
-        if not isinstance(value, str) or len(value) > most or (among and value not in among):
-            raise self.refuse(name, ", ".join(among) if among else f"a text of at most {most}")
-        return value
-
-    def whole(self, name: str, least: int, most: int) -> int:
-        value = self.given.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise self.refuse(name, f"a whole number in [{least}, {most}]")
-        return value
-
-    def number(self, name: str, least: float, most: float) -> float:
-        value = self.given.get(name)
-        if not _is_number(value) or not least <= value <= most:
-            raise self.refuse(name, f"a number in [{least:g}, {most:g}]")
-        return float(value)
-
-    def listed(self, name: str, least: int, most: int) -> list[Any]:
-        value = self.given.get(name)
-        if not isinstance(value, list) or not least <= len(value) <= most:
-            raise self.refuse(name, f"a list of {least} to {most}")
-        return value
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self.given.get(name)
-        if not isinstance(value, dict):
-            raise self.refuse(name, "a JSON object")
-        return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _contract(cls: type[Contract], top: _Fields) -> Contract:
+def _contract(cls: type[Contract], top: Fields) -> Contract:
     task = top.text("task", among=("pad", "classify"))
     target = top.text("target", among=TARGETS)
-    classes = tuple(top.listed("classes", 2, 100_000))
-    if not all(isinstance(name, str) and 0 < len(name) <= 200 for name in classes):
-        raise top.refuse("classes", "a list of names")
+    classes = tuple(_name(item, "bundle.json, a class") for item in top.listed("classes", 2, 10**5))
     if task == "pad" and classes != ("attack", "bona_fide"):
         raise top.refuse("classes", "attack, bona_fide for task pad")
     tiers = tuple(_tier(item) for item in top.listed("tiers", 1, MAX_TIERS))
     names = [tier.name for tier in tiers]
     if len(set(names)) < len(names):
         raise UserError("bundle.json: two tiers have the same name")
-    files = top.mapping("files")
-    for path, digest in files.items():
-        if not FILE_NAME.fullmatch(path) or not re.fullmatch("[0-9a-f]{64}", str(digest)):
-            raise UserError(f"bundle.json: files has no hash or a forbidden path: {path[:80]!r}")
     golden = tuple(_golden(item, names, len(classes)) for item in top.listed("golden", 1, 64))
     model_file = top.text("model_file")
+    files = _files(top.mapping("files"))
     for name in (model_file, *(one.file for one in golden)):
         if name not in files:
             raise UserError(f'bundle.json names the file "{name[:80]}" but has no hash of it')
-    try:
-        preprocessing = Preprocessing.from_json(top.mapping("preprocessing"))
-    except (ValueError, TypeError) as problem:
-        raise UserError(f"bundle.json: {problem}") from problem
+    provenance = top.mapping("provenance")
+    if "data" in provenance:
+        Fields(provenance["data"], "bundle.json, provenance.data")
     return cls(
         name=top.text("name", most=200),
         pliant=top.text("pliant", most=100),
@@ -271,7 +227,7 @@ def _contract(cls: type[Contract], top: _Fields) -> Contract:
         precision=top.text("precision", among=PRECISIONS),
         task=task,
         classes=classes,
-        preprocessing=preprocessing,
+        preprocessing=_preprocessing(top.mapping("preprocessing")),
         model_file=model_file,
         input_name=top.text("input_name", most=200),
         output_name=top.text("output_name", most=200),
@@ -279,27 +235,62 @@ def _contract(cls: type[Contract], top: _Fields) -> Contract:
         tiers=tiers,
         default_tier=top.text("default_tier", among=names),
         golden=golden,
-        tolerance=top.number("tolerance", 0, 1),
+        tolerance=top.number("tolerance", 0, MAX_TOLERANCE),
         licence=top.text("licence"),
-        provenance=top.mapping("provenance"),
+        provenance=provenance,
         files=files,
     )
 
 
+def _name(item: Any, where: str) -> str:
+    name = Fields({"name": item}, where).text("name", most=200)
+    if not name:
+        raise UserError(f"{where} must have a name")
+    return name
+
+
+def _files(given: dict[str, Any]) -> dict[str, str]:
+    if len(given) > MAX_FILES:
+        raise UserError(f"bundle.json lists {len(given)} files, at most {MAX_FILES} are allowed")
+    for path, digest in given.items():
+        if not FILE_NAME.fullmatch(path) or path in META_FILES:
+            raise UserError(f"bundle.json: files has a forbidden path: {path[:80]!r}")
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise UserError(f'bundle.json: files has no SHA-256 of "{path[:80]}"')
+    return given
+
+
+def _preprocessing(record: dict[str, Any]) -> Preprocessing:
+    fields = Fields(record, "bundle.json, preprocessing")
+    fields.whole("size", 16, 1024)
+    fields.number("crop_scale", 0.5, 8)
+    fields.numbers("mean", 3, -1000, 1000)
+    fields.numbers("std", 3, 1e-3, 1000)
+    for name in ("border", "colour"):
+        fields.text(name)
+    try:
+        return Preprocessing.from_json(record)
+    except ValueError as problem:
+        raise UserError(f"bundle.json: {problem}") from problem
+
+
 def _tier(item: Any) -> BundleTier:
-    fields = _Fields(item, "bundle.json, a tier")
+    fields = Fields(item, "bundle.json, a tier")
     name = fields.text("name")
     if not NAME.fullmatch(name):
         raise fields.refuse("name", "small letters, digits, _ and -")
+    configuration = fields.text("configuration", most=MAX_BLOCKS)
+    if not re.fullmatch("[A-Z]*", configuration):
+        raise fields.refuse("configuration", "capital letters")
     record = fields.given.get("threshold")
     value = None
     if record is not None:
         # 1 and a bit: a threshold that accepts nothing lies just above every score
-        value = _Fields(record, f"bundle.json, threshold of {name}").number("value", 0, 1 + 1e-9)
+        value = Fields(record, f"bundle.json, threshold of {name}").number("value", 0, 1 + 1e-9)
     dev = fields.given.get("dev")
     return BundleTier(
         name=name,
-        configuration=fields.text("configuration", most=MAX_BLOCKS),
+        configuration=configuration,
         macs=fields.whole("macs", 0, 10**15),
         params=fields.whole("params", 0, 10**12),
         size_bytes=fields.whole("size_bytes", 0, 10**13),
@@ -311,7 +302,7 @@ def _tier(item: Any) -> BundleTier:
 
 
 def _selection(record: dict[str, Any], tiers: Sequence[BundleTier]) -> Selection:
-    fields = _Fields(record, "bundle.json, selection")
+    fields = Fields(record, "bundle.json, selection")
     letters = fields.text("letters", most=26)
     found = Selection(
         offset=fields.whole("offset", 0, 2**31),
@@ -327,26 +318,22 @@ def _selection(record: dict[str, Any], tiers: Sequence[BundleTier]) -> Selection
     if found.length != found.num_blocks * (len(letters) - 1) + 1 + len(tiers):
         raise fields.refuse("length", "blocks x (letters - 1) + 1 + tiers")
     for tier in tiers:
-        if found.num_blocks:
-            found.bytes_for(tier.configuration, tier.name)
+        found.bytes_for(tier.configuration, tier.name)
     return found
 
 
 def _golden(item: Any, tiers: Sequence[str], num_classes: int) -> Golden:
-    fields = _Fields(item, "bundle.json, a golden image")
+    fields = Fields(item, "bundle.json, a golden image")
     given = fields.mapping("probabilities")
     if set(given) != set(tiers):
         raise fields.refuse("probabilities", "one list per tier")
-    for row in given.values():
-        if not isinstance(row, list) or len(row) != num_classes or not all(map(_is_number, row)):
-            raise fields.refuse("probabilities", f"{num_classes} numbers per tier")
-    box = fields.given.get("box")
-    if box is not None and (
-        not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box))
-    ):
-        raise fields.refuse("box", "four numbers, or null")
-    return Golden(
-        file=fields.text("file"),
-        box=box and (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        probabilities={tier: tuple(map(float, row)) for tier, row in given.items()},
-    )
+    rows = Fields(given, "bundle.json, probabilities of a golden image")
+    probabilities = {tier: rows.numbers(tier, num_classes, 0, 1) for tier in tiers}
+    for tier, row in probabilities.items():
+        if abs(sum(row) - 1) > 1e-3:
+            raise rows.refuse(tier, "numbers whose sum is 1")
+    box = None
+    if fields.given.get("box") is not None:
+        x, y, width, height = fields.numbers("box", 4, -1e5, 1e5)
+        box = x, y, width, height
+    return Golden(file=fields.text("file"), box=box, probabilities=probabilities)

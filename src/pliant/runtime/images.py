@@ -43,7 +43,15 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     Raises:
         BadImage: if the file is missing, empty, too large, truncated, or not such an image.
     """
-    data = _bytes_of(Path(path))
+    return decode_image(_bytes_of(Path(path)), max_pixels=max_pixels)
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The same from the file's bytes.
+
+    Raises:
+        BadImage: if they are too large, truncated, or no such image.
+    """
     width, height = image_size(data)
     if width * height > max_pixels or max(width, height) > MAX_SIDE_PX:
         raise BadImage(

@@ -1,0 +1,327 @@
+"""A bundle on the device: opened safely, switched between tiers, asked for verdicts."""
+
+import hashlib
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pliant.errors import UserError
+from pliant.runtime.archive import Archive, open_archive
+from pliant.runtime.contract import META_FILES, Contract
+from pliant.runtime.crop import Box
+from pliant.runtime.faces import FaceFinder, Undecided, choose_face
+from pliant.runtime.fields import load_json
+from pliant.runtime.given import Image, check_box, check_image, frames_of, network_input
+from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.selftest import SelfTest, run_self_test
+from pliant.runtime.session import MAX_THREADS, Loaded, create_session
+from pliant.runtime.signature import verify
+from pliant.runtime.verdict import NO_FACE, Prediction, undecided
+
+MAX_CONTRACT_BYTES = 4 * 2**20
+"""Of bundle.json."""
+MAX_SESSIONS = 4
+"""Configurations that are kept ready; the one unused for longest makes room."""
+
+_RUNS_IN = {
+    "executorch": "ExecuTorch's runtime (pip install executorch)",
+    "litert": "LiteRT (pip install ai-edge-litert)",
+}
+
+
+class Bundle:
+    """One model with all its tiers; made by `Bundle.open`.
+
+    `predict`, `run` and `use` may be called from several threads: what runs is one immutable
+    object, which a prediction reads once, so it never mixes two tiers, and switching locks nobody
+    out.
+    """
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        sha256: str,
+        signed_by: str | None,
+        files: dict[str, bytes],
+        threads: int,
+        detector: Path | str | None,
+    ) -> None:
+        self.contract = contract
+        """bundle.json, checked."""
+        self.sha256 = sha256
+        """Of bundle.json, which holds the hash of every other file: the model's identity."""
+        self.signed_by = signed_by
+        """The Ed25519 public key whose signature was checked, 64 hexadecimal digits."""
+        self._files, self._threads, self._detector = files, threads, detector
+        self._kept: OrderedDict[str, Loaded] = OrderedDict()
+        self._lock = threading.Lock()  # of what is kept; a prediction does not take it
+        self._loaded = self.load(contract.default_tier)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        tier: str | None = None,
+        threads: int = 1,
+        self_test: bool = True,
+        public_key: Path | str | None = None,
+        detector: Path | str | None = None,
+    ) -> "Bundle":
+        """The bundle in a file or a folder, ready to predict.
+
+        Args:
+            path: As `pliant export` wrote it.
+            tier: What runs first, a tier's name or letters; None: the bundle's default.
+            threads: Used inside an operator, 1 to 256.
+            self_test: Compare the scores of every tier with the promised ones before any other.
+            public_key: Whose Ed25519 signature the bundle must carry, 64 hexadecimal digits or a
+                file that holds them; None: a signature is not demanded.
+            detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+
+        Raises:
+            UserError: if the bundle is missing, damaged, not signed as demanded, of another format
+                or for another runtime, or its self-test fails.
+        """
+        if isinstance(threads, bool) or not isinstance(threads, int):
+            raise UserError(f"threads must be a whole number, got {threads!r}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise UserError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
+        contract, digest, signer, files = _read(open_archive(path), public_key)
+        bundle = cls(
+            contract=contract, sha256=digest, signed_by=signer, files=files, threads=threads,
+            detector=detector,
+        )  # fmt: skip
+        if contract.task == "pad" and detector is not None:
+            _ = bundle._finder  # a wrong file is refused now, not at the first face
+        if self_test:
+            bundle.self_test().require()
+        if tier is not None:
+            bundle.use(tier)
+        return bundle
+
+    @property
+    def tier(self) -> str | None:
+        """The tier in use; None: a configuration that is no tier."""
+        return self._loaded.tier
+
+    @property
+    def configuration(self) -> str:
+        """The configuration in use, one letter per adaptive block."""
+        return self._loaded.configuration
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the tier in use: accept iff score >= threshold."""
+        return self._loaded.threshold
+
+    def use(self, name: str) -> None:
+        """From now on run this tier or configuration; predictions under way finish in the old one.
+
+        Args:
+            name: A tier's name, or one letter per adaptive block (the statistics that training
+                kept are used, and there is a score but no verdict).
+
+        Raises:
+            UserError: if it is neither.
+        """
+        self._loaded = self.load(name)
+
+    def load(self, name: str) -> Loaded:
+        """A tier or configuration, ready to run, without changing what is in use.
+
+        The last `MAX_SESSIONS` are kept, so that going back to one takes no time.
+
+        Raises:
+            UserError: if it is neither, or ONNX Runtime refuses it.
+        """
+        if not isinstance(name, str):
+            raise UserError(f"a tier is named by a text, got {type(name).__name__}")
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+                return self._kept[name]
+            loaded = self._create(name)
+            self._kept[name] = loaded
+            while len(self._kept) > MAX_SESSIONS:
+                self._kept.popitem(last=False)
+            return loaded
+
+    def _create(self, name: str) -> Loaded:
+        contract, selection = self.contract, self.contract.selection
+        assert selection is not None
+        tier = contract.tier(name)
+        if tier is None and not (name.isupper() and name.isalpha()):
+            names = ", ".join(one.name for one in contract.tiers)
+            raise UserError(
+                f'unknown tier "{name[:80]}"; this bundle has {names}, or give one letter of '
+                f"{selection.letters} for each of its {selection.num_blocks} adaptive blocks"
+            )
+        configuration = tier.configuration if tier else name
+        flags = selection.bytes_for(configuration, tier and tier.name)
+        model = self._files[contract.model_file]
+        end = selection.offset + selection.length
+        model = b"".join((model[: selection.offset], flags, model[end:]))
+        return Loaded(
+            session=create_session(model, contract, self._threads),
+            tier=tier and tier.name,
+            configuration=configuration,
+            threshold=tier and tier.threshold,
+            input_name=contract.input_name,
+            output_name=contract.output_name,
+        )
+
+    def pick(self, budget_ms: float, **keywords: Any) -> str:
+        """Measure the tiers on this device and use the best one that keeps the budget.
+
+        Args:
+            budget_ms: For one image, in milliseconds.
+            **keywords: As `pliant.runtime.pick.pick` takes them.
+
+        Returns:
+            The tier's name.
+        """
+        from pliant.runtime.pick import pick
+
+        return pick(self, budget_ms, **keywords)
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits, float32 (B, classes), of inputs (B, 3, size, size) as `to_input` makes them.
+
+        Raises:
+            UserError: if the inputs have another shape or type.
+        """
+        return self._loaded.run(inputs)
+
+    def self_test(self) -> SelfTest:
+        """The golden images through every tier; what is in use stays.
+
+        Raises:
+            UserError: if a golden image or a tier cannot be used at all.
+        """
+        return run_self_test(self.contract, self._files.__getitem__, self.load)
+
+    @cached_property
+    def _finder(self) -> FaceFinder:
+        return FaceFinder(self._detector)
+
+    def predict(
+        self,
+        image: Image | Sequence[Image],
+        *,
+        box: Sequence[float] | Sequence[Sequence[float] | None] | None = None,
+    ) -> Prediction:
+        """The verdict on an image, or on the frames of one presentation.
+
+        Frames are scored one by one and their scores averaged, as thresholds are fitted; those
+        without one usable face are left out.
+
+        Args:
+            image: uint8 (H, W, 3), RGB, upright; or the path of an image file; or several of them
+                that show one presentation.
+            box: The face: x, y, width, height in pixels; for frames one box or None for each;
+                None: it is looked for (pad), or the whole image is taken (other tasks).
+
+        Raises:
+            UserError: if an array is no image, or a box does not fit. A file that cannot be read
+                gives `undecided(reason)`.
+        """
+        begun = time.perf_counter()
+        loaded = self._loaded  # read once: tiers may be switched meanwhile
+        frames = frames_of(image)
+        if frames is None:
+            boxes, frames = [box], [image]
+        else:
+            boxes = [None] * len(frames) if box is None else list(box)
+            if len(boxes) != len(frames):
+                raise UserError(f"give one box per frame: {len(frames)} frames, {len(boxes)} boxes")
+        results = [self._score(loaded, *pair) for pair in zip(frames, boxes, strict=True)]
+        scored = [one for one in results if not isinstance(one, str)]
+        verdict, reason, score = self._judge(loaded, results)
+        return Prediction(
+            verdict=verdict,
+            reason=reason,
+            score=score,
+            threshold=loaded.threshold,
+            tier=loaded.tier,
+            configuration=loaded.configuration,
+            box=scored[0][1] if scored and len(frames) == 1 else None,
+            num_frames=len(scored),
+            latency_ms=1000 * (time.perf_counter() - begun),
+            synthetic=self.contract.synthetic,
+        )
+
+    def _score(
+        self, loaded: Loaded, image: Any, box: Any
+    ) -> tuple[NDArray[np.float64], Box | None] | str:
+        """(probabilities, box), or the reason why there are none."""
+        pre = self.contract.preprocessing
+        if isinstance(image, str | Path):
+            try:
+                image = read_image(image)
+            except BadImage as problem:
+                return str(problem)
+        image = check_image(image)
+        if box is not None:
+            box = check_box(box)
+        elif self.contract.task == "pad":
+            face = choose_face(self._finder.find(image))
+            if isinstance(face, Undecided):
+                return NO_FACE[face.reason]
+            box = check_box(face.box)
+        probabilities = loaded.probabilities(network_input(image, box, pre))[0]
+        if not np.isfinite(probabilities).all():
+            return "the model gave no finite score"
+        return probabilities, box
+
+    def _judge(self, loaded: Loaded, results: list[Any]) -> tuple[str, str | None, float | None]:
+        """(verdict, reason, score)."""
+        scored = [one[0] for one in results if not isinstance(one, str)]
+        if not scored:
+            reason = Counter(results).most_common(1)[0][0]
+            return undecided(reason), reason, None
+        mean = np.sort(np.stack(scored), axis=0).mean(axis=0)  # sorted: any order, the same bits
+        if self.contract.task != "pad":
+            best = int(mean.argmax())
+            return self.contract.classes[best], None, float(mean[best])
+        score = float(mean[1])
+        if loaded.threshold is None:
+            reason = f"no threshold is stored for {loaded.name}"
+            return undecided(reason), reason, score
+        return "bona_fide" if score >= loaded.threshold else "attack", None, score
+
+
+def _read(
+    archive: Archive, public_key: Path | str | None
+) -> tuple[Contract, str, str | None, dict[str, bytes]]:
+    """(contract, its hash, its signer, every file that it lists); nothing is parsed unchecked."""
+    text = archive.read("bundle.json", most=MAX_CONTRACT_BYTES)
+    digest = hashlib.sha256(text).hexdigest()
+    if archive.read("bundle.sha256", most=65) != f"{digest}\n".encode():
+        raise UserError("bundle.json does not match bundle.sha256: the bundle is damaged")
+    record = None
+    if "signature.json" in archive.sizes:
+        record = archive.read("signature.json", most=4096)
+    signer = verify(text, record, public_key)
+    contract = Contract.from_json(load_json(text, "bundle.json"))
+    if contract.target != "onnx":
+        raise UserError(
+            f"this bundle is for {contract.target}; run it in {_RUNS_IN[contract.target]}, or "
+            "export the run again with --target onnx"
+        )
+    unknown = sorted(set(archive.sizes) - set(contract.files) - set(META_FILES))
+    if unknown:
+        raise UserError(f"the bundle holds {unknown[0]}, which bundle.json does not list")
+    files = {name: archive.read(name) for name in contract.files}
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != contract.files[name]:
+            raise UserError(f"{name} does not match its hash: the bundle is damaged")
+    return contract, digest, signer, files

@@ -1,0 +1,109 @@
+"""What a caller hands to `Bundle.predict`, checked before anything is computed from it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pliant.errors import UserError
+from pliant.runtime.crop import Box, Preprocessing, crop_square, to_input
+from pliant.runtime.images import MAX_PIXELS, MAX_SIDE_PX
+
+Image = NDArray[np.uint8] | Path | str
+"""uint8 (H, W, 3), RGB, upright; or the path of an image file."""
+
+MAX_SQUARE_PX = 12_000
+"""Largest side of the square that is cut, in pixels of the image; 432 MB while it is sampled."""
+MAX_REACH = 16
+"""Largest side of the square in multiples of the image's shorter side; a border of more than that
+is no picture, and reflecting it takes time that grows with it."""
+
+
+def frames_of(image: Image | Sequence[Image] | NDArray[np.uint8]) -> list[Image] | None:
+    """The frames of one presentation; None: it is a single image.
+
+    Raises:
+        UserError: if there are no frames, or something else was given.
+    """
+    if isinstance(image, str | Path):
+        return None
+    if isinstance(image, np.ndarray):
+        if image.ndim != 4:
+            return None
+        image = list(image)
+    if not isinstance(image, Sequence) or isinstance(image, bytes | bytearray | memoryview):
+        raise UserError(
+            f"predict needs an image (uint8 (H, W, 3) or a path) or a list of frames, got "
+            f"{type(image).__name__}"
+        )
+    if not len(image):
+        raise UserError("predict got no frames; give at least one")
+    return list(image)
+
+
+def check_image(image: Any) -> NDArray[np.uint8]:
+    """The array, if it is an image.
+
+    Raises:
+        UserError: if it is not uint8 (H, W, 3), is empty or too large.
+    """
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"an image must be uint8 (H, W, 3) or a path, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(
+            f"an image must be uint8 (H, W, 3), RGB and upright, got {image.dtype} {image.shape}"
+        )
+    height, width = image.shape[:2]
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE_PX:
+        raise UserError(
+            f"an image may have {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE_PX} px a side, got "
+            f"{width}x{height} px; shrink it"
+        )
+    return np.ascontiguousarray(image)
+
+
+def check_box(box: Any) -> Box:
+    """The box, if it is one.
+
+    Raises:
+        UserError: if it is not four finite numbers with a width and a height > 0.
+    """
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"a box must be x, y, width, height, got {str(box)[:60]}") from None
+    if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
+        raise UserError(f"a box needs finite numbers, width and height > 0, got {str(box)[:60]}")
+    return x, y, width, height
+
+
+def network_input(
+    image: NDArray[np.uint8], box: Box | None, pre: Preprocessing, *, most: float = MAX_SQUARE_PX
+) -> NDArray[np.float32]:
+    """The square around the box as the network takes it, float32 (1, 3, size, size).
+
+    Args:
+        image: As `check_image` returns it.
+        box: As `check_box` returns it; None: the largest centred square.
+        pre: Of the model.
+        most: Largest side of the square in pixels of the image.
+
+    Raises:
+        UserError: if the box does not touch the image, or its square is too large.
+    """
+    if box is not None:
+        height, width = image.shape[:2]
+        x, y, box_width, box_height = box
+        most = min(most, MAX_REACH * min(height, width))
+        if not (-box_width < x < width and -box_height < y < height):
+            raise UserError(f"the box {box} does not touch the image, {width}x{height} px")
+        if pre.crop_scale * max(box_width, box_height) > most:
+            raise UserError(
+                f"the box {box} is too large for this model and an image of {width}x{height} px: "
+                f"its longer side may be {most / pre.crop_scale:.0f} px"
+            )
+    crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
+    return to_input(crop, pre)[None]

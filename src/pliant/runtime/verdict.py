@@ -1,0 +1,42 @@
+"""What the run time says about one image or one presentation."""
+
+from dataclasses import dataclass
+
+NO_FACE = {
+    "no_face": "no face found",
+    "several_faces": "several faces found",
+    "face_too_small": "the face is too small",
+}
+"""Said for each reason that `choose_face` gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A verdict and what it rests on."""
+
+    verdict: str
+    """`bona_fide`, `attack` or `undecided(reason)`; for other tasks the class's name."""
+    reason: str | None
+    """Why it is undecided, the words in the brackets; None: it is decided."""
+    score: float | None
+    """In [0, 1], higher = more bona fide; for other tasks the class's probability. Of several
+    frames the mean. None: nothing could be scored."""
+    threshold: float | None
+    """Accepted iff score >= threshold; None: what ran has none."""
+    tier: str | None
+    """The tier that ran; None: a configuration that is no tier."""
+    configuration: str
+    """What ran, one letter per adaptive block."""
+    box: tuple[float, float, float, float] | None
+    """The face: x, y, width, height in pixels; None for several frames, or without a face."""
+    num_frames: int
+    """Frames that the score was taken from."""
+    latency_ms: float
+    """Wall time of the whole call: reading files, finding the face, the network."""
+    synthetic: bool
+    """Whether the model has seen synthetic faces alone: no judge of real ones."""
+
+
+def undecided(reason: str) -> str:
+    """The verdict that says so."""
+    return f"undecided({reason})"
