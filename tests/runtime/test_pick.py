@@ -1,0 +1,212 @@
+"""A tier for a budget: measured once in turns, remembered per device, chosen by worth."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pliant.errors import UserError
+from pliant.runtime import latencies as memory
+from pliant.runtime.bundle import Bundle
+from pliant.runtime.crop import Preprocessing
+from pliant.runtime.latencies import cache_folder, device_key, remember, remembered
+from pliant.runtime.pick import WARM_UP, best_within, latencies, measure, pick, worth
+
+
+@dataclass
+class Fake:
+    """A bundle whose tiers take a known time on a clock of their own."""
+
+    ms: dict[str, float]
+    dev: dict[str, Any] = field(default_factory=dict)
+    time_s: float = 0.0
+    used: str = ""
+    calls: list[str] = field(default_factory=list)
+    threads: int = 1
+    sha256: str = "ab" * 32
+
+    @property
+    def contract(self) -> Any:
+        tiers = [
+            SimpleNamespace(name=name, macs=place, dev=self.dev.get(name))
+            for place, name in enumerate(self.ms)
+        ]
+        return SimpleNamespace(
+            tiers=tiers, task="pad", preprocessing=Preprocessing(size=16), default_tier="low"
+        )
+
+    def load(self, name: str) -> Any:
+        def probabilities(inputs: Any) -> None:
+            assert inputs.shape == (1, 3, 16, 16)
+            self.calls.append(name)
+            self.time_s += self.ms[name] / 1e3
+
+        options = SimpleNamespace(intra_op_num_threads=self.threads)
+        session = SimpleNamespace(get_session_options=lambda: options)
+        return SimpleNamespace(probabilities=probabilities, session=session)
+
+    def use(self, name: str) -> None:
+        self.used = name
+
+    def now(self) -> float:
+        return self.time_s
+
+
+THREE = {"low": 1.0, "mid": 4.0, "high": 9.0}
+
+
+@pytest.mark.parametrize(("budget", "tier"), [(1, "low"), (8.9, "mid"), (9, "high"), (1e6, "high")])
+def test_the_costliest_that_fits(tmp_path: Path, budget: float, tier: str):
+    fake = Fake(THREE)
+    assert pick(fake, budget, cache=tmp_path, now=fake.now) == tier
+    assert fake.used == tier
+
+
+def test_dev_quality_decides_where_every_tier_has_one(tmp_path: Path):
+    dev = {"low": {"auc": 0.8}, "mid": {"auc": 0.97}, "high": {"auc": 0.96}}
+    fake = Fake(THREE, dev)
+    assert pick(fake, 50, cache=tmp_path, now=fake.now) == "mid"
+    assert worth(Fake(THREE, dev | {"low": {"auc": "0.8"}}).contract) == {
+        "low": 0,
+        "mid": 1,
+        "high": 2,
+    }
+    assert worth(Fake(THREE, dev | {"low": {"accuracy": 0.5}}).contract)["low"] == 0.5
+
+
+def test_of_equals_the_fastest():
+    assert best_within({"a": 2, "b": 1, "c": 3}, {"a": 0.9, "b": 0.9, "c": 0.9}, 5) == "b"
+
+
+def test_nothing_fits(tmp_path: Path):
+    fake = Fake(THREE)
+    with pytest.raises(UserError, match=r"no tier fits 0.5 ms .* the fastest, low, takes 1 ms"):
+        pick(fake, 0.5, cache=tmp_path, now=fake.now)
+    assert fake.used == ""
+    for budget in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="a number of milliseconds above 0"):
+            pick(fake, budget, cache=tmp_path)
+    with pytest.raises(UserError, match="runs must be at least 1, got 0"):
+        measure(fake, runs=0)
+
+
+def test_the_tiers_take_turns():
+    fake = Fake(THREE)
+    times = measure(fake, runs=7, now=fake.now)
+    assert {name: len(row) for name, row in times.items()} == {"low": 7, "mid": 7, "high": 7}
+    assert all(value == pytest.approx(THREE[name]) for name, row in times.items() for value in row)
+    order = [name for i, name in enumerate(fake.calls) if i == 0 or name != fake.calls[i - 1]]
+    assert order == ["low", "mid", "high", "mid", "high", "low", "high", "low", "mid"]
+    assert len(fake.calls) == 3 * (7 + 3 * WARM_UP)
+
+
+def test_a_slow_device_is_not_measured_for_minutes():
+    fake = Fake({"low": 1_500.0, "mid": 4.0})
+    times = measure(fake, runs=30, now=fake.now)
+    assert len(times["low"]) == 3  # one call in each round
+    assert len(times["mid"]) == 30
+
+
+def test_a_coarse_clock_gives_no_zero():
+    fake = Fake({"low": 0.0})
+    assert measure(fake, runs=1, now=fake.now) == {"low": [1e-3]}
+
+
+def test_measured_once_per_device(tmp_path: Path):
+    fake = Fake(THREE)
+    assert latencies(fake, cache=tmp_path, now=fake.now) == pytest.approx(THREE)
+    measured = len(fake.calls)
+    assert latencies(fake, cache=tmp_path, now=fake.now) == pytest.approx(THREE)
+    assert len(fake.calls) == measured
+    for other in (Fake(THREE, threads=2), Fake(THREE, sha256="cd" * 32)):
+        latencies(other, cache=tmp_path, now=other.now)
+        assert other.calls
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["processor_name", "version"])
+def test_another_device_or_version_measures_anew(tmp_path: Path, monkeypatch, name: str):
+    import onnxruntime
+
+    fake = Fake(THREE)
+    latencies(fake, cache=tmp_path, now=fake.now)
+    if name == "version":
+        monkeypatch.setattr(onnxruntime, "__version__", "99.0")
+    else:
+        monkeypatch.setattr(memory, "processor_name", lambda: "abacus")
+    again = Fake(THREE)
+    latencies(again, cache=tmp_path, now=again.now)
+    assert again.calls
+
+
+@given(st.binary(max_size=300) | st.sampled_from(
+    [b"[]", b"{}", b"null", b'{"format": 1}', b"[" * 5000, b"\xff" * 200_000]))  # fmt: skip
+def test_a_damaged_file_counts_as_none(tmp_path_factory, content: bytes):
+    folder = tmp_path_factory.mktemp("cache")
+    key = device_key("ab" * 32, 1)
+    remember(key, THREE, folder)
+    (file,) = folder.iterdir()
+    assert remembered(key, THREE, folder) == THREE
+    file.write_bytes(content)
+    assert remembered(key, THREE, folder) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"key": {}},
+        {"ms": {"low": 1.0}},
+        {"ms": THREE | {"low": -1}},
+        {"ms": THREE | {"low": True}},
+        {"ms": THREE | {"low": "1"}},
+        {"ms": THREE | {"low": float("nan")}},
+    ],
+)
+def test_a_file_of_another_kind_counts_as_none(tmp_path: Path, change: dict):
+    key = device_key("ab" * 32, 1)
+    remember(key, THREE, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert remembered(key, THREE, tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    fake = Fake(THREE)
+    assert pick(fake, 5, cache=tmp_path / "file" / "deeper", now=fake.now) == "mid"
+
+
+def test_where_the_cache_lies(monkeypatch, tmp_path: Path):
+    name = "LOCALAPPDATA" if memory.sys.platform == "win32" else "XDG_CACHE_HOME"
+    monkeypatch.setenv(name, str(tmp_path))
+    assert cache_folder() == tmp_path / "pliant" / "latency"
+    monkeypatch.setenv(name, "relative")
+    assert cache_folder() == Path.home() / ".cache" / "pliant" / "latency"
+    monkeypatch.delenv(name)
+    assert cache_folder() == Path.home() / ".cache" / "pliant" / "latency"
+
+
+def test_the_processor_has_a_name():
+    assert memory.processor_name()
+
+
+def test_a_real_bundle(bundle_file: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    bundle = Bundle.open(bundle_file, tier="low")
+    run: Callable[..., str] = bundle.pick
+    assert run(budget_ms=10_000) in ("low", "high")
+    assert bundle.tier in ("low", "high")
+    (file,) = (tmp_path / "cache").rglob("*.json")
+    kept = json.loads(file.read_text())
+    assert set(kept["ms"]) == {"low", "high"}
+    assert kept["key"]["threads"] == 1
+    with pytest.raises(UserError, match="the fastest"):
+        run(budget_ms=1e-4)
