@@ -19,6 +19,7 @@ from pliant.runtime.crop import Box
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
 from pliant.runtime.fields import load_json
 from pliant.runtime.given import Image, check_box, check_image, frames_of, network_input
+from pliant.runtime.graph import check_model
 from pliant.runtime.images import BadImage, read_image
 from pliant.runtime.selftest import SelfTest, run_self_test
 from pliant.runtime.session import MAX_THREADS, Loaded, create_session
@@ -324,4 +325,6 @@ def _read(
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != contract.files[name]:
             raise UserError(f"{name} does not match its hash: the bundle is damaged")
+    assert contract.selection is not None  # every ONNX bundle has one
+    check_model(files[contract.model_file], contract.selection)
     return contract, digest, signer, files
