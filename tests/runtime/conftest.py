@@ -162,6 +162,10 @@ class TinyBundle:
             (path / name).write_bytes(data)
         return path
 
+    def expected(self, inputs: np.ndarray, configuration: str, row: int) -> np.ndarray:
+        """Probabilities in numpy, by row of statistics: 0, or 1 + the tier's number."""
+        return expected(self.weights, inputs, configuration, row)
+
     def score(self, tier: str, image: int) -> float:
         """Promised for class 1."""
         return self.record["golden"][image]["probabilities"][tier][1]

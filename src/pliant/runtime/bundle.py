@@ -237,14 +237,8 @@ class Bundle:
         """
         begun = time.perf_counter()
         loaded = self._loaded  # read once: tiers may be switched meanwhile
-        frames = frames_of(image)
-        if frames is None:
-            boxes, frames = [box], [image]
-        else:
-            boxes = [None] * len(frames) if box is None else list(box)
-            if len(boxes) != len(frames):
-                raise UserError(f"give one box per frame: {len(frames)} frames, {len(boxes)} boxes")
-        results = [self._score(loaded, *pair) for pair in zip(frames, boxes, strict=True)]
+        frames, single = frames_of(image, box)
+        results = [self._score(loaded, *frame) for frame in frames]
         scored = [one for one in results if not isinstance(one, str)]
         verdict, reason, score = self._judge(loaded, results)
         return Prediction(
@@ -254,7 +248,7 @@ class Bundle:
             threshold=loaded.threshold,
             tier=loaded.tier,
             configuration=loaded.configuration,
-            box=scored[0][1] if scored and len(frames) == 1 else None,
+            box=scored[0][1] if scored and single else None,
             num_frames=len(scored),
             latency_ms=1000 * (time.perf_counter() - begun),
             synthetic=self.contract.synthetic,

@@ -22,26 +22,32 @@ MAX_REACH = 16
 is no picture, and reflecting it takes time that grows with it."""
 
 
-def frames_of(image: Image | Sequence[Image] | NDArray[np.uint8]) -> list[Image] | None:
-    """The frames of one presentation; None: it is a single image.
+def frames_of(image: Any, box: Any) -> tuple[list[tuple[Any, Any]], bool]:
+    """(image, box) of each frame, and whether it was a single image; not checked themselves.
+
+    Args:
+        image: An image, or the frames of one presentation.
+        box: Of the image; or a list with a box or None for each frame; None: there is none.
 
     Raises:
-        UserError: if there are no frames, or something else was given.
+        UserError: if there are no frames, another number of boxes, or something else was given.
     """
-    if isinstance(image, str | Path):
-        return None
-    if isinstance(image, np.ndarray):
-        if image.ndim != 4:
-            return None
-        image = list(image)
-    if not isinstance(image, Sequence) or isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, str | Path) or (isinstance(image, np.ndarray) and image.ndim != 4):
+        return [(image, box)], True
+    is_list = isinstance(image, Sequence) and not isinstance(image, bytes | bytearray | memoryview)
+    if not is_list and not isinstance(image, np.ndarray):
         raise UserError(
             f"predict needs an image (uint8 (H, W, 3) or a path) or a list of frames, got "
             f"{type(image).__name__}"
         )
-    if not len(image):
+    frames = list(image)
+    if not frames:
         raise UserError("predict got no frames; give at least one")
-    return list(image)
+    if box is None:
+        return [(frame, None) for frame in frames], False
+    if not isinstance(box, Sequence | np.ndarray) or len(box) != len(frames):
+        raise UserError(f"predict needs one box, or None, for each of {len(frames)} frames")
+    return list(zip(frames, box, strict=True)), False
 
 
 def check_image(image: Any) -> NDArray[np.uint8]:

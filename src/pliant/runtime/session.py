@@ -89,7 +89,8 @@ def create_session(model: bytes, contract: Contract, threads: int) -> Any:
 
 def _check(kind: str, found: Any, name: str, shape: list[int]) -> None:
     right = len(found) == 1 and found[0].name == name and found[0].type == "tensor(float)"
-    if not right or isinstance(found[0].shape[:1] or 0, int) or found[0].shape[1:] != shape:
+    free_batch = right and len(found[0].shape) > 1 and not isinstance(found[0].shape[0], int)
+    if not free_batch or found[0].shape[1:] != shape:
         said = ", ".join(f"{one.name} {one.type} {one.shape}" for one in found)[:200]
         wanted = ", ".join(map(str, ["batch", *shape]))
         raise UserError(

@@ -1,0 +1,164 @@
+"""What an ONNX file may hold, checked on its bytes."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pliant.errors import UserError
+from pliant.runtime.contract import Selection
+from pliant.runtime.graph import check_model
+
+FLAGS = b"\x01\x00"
+
+
+def make_model(*nodes, tensors=(), **more) -> onnx.ModelProto:
+    flags = TensorProto(name="selection", data_type=TensorProto.BOOL, dims=[2], raw_data=FLAGS)
+    graph = helper.make_graph(
+        nodes or [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [flags, *tensors],
+    )
+    return helper.make_model(graph, **more)
+
+
+def check(model: onnx.ModelProto | bytes) -> None:
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    offset = max(data.find(FLAGS), 0)
+    check_model(
+        data,
+        Selection(offset=offset, length=2, num_blocks=0, letters="L", tiers=("low",)),
+    )
+
+
+def test_the_tiny_model_passes(tiny):
+    selection = tiny.record["selection"]
+    check_model(
+        tiny.files["model.onnx"], Selection(**selection | {"tiers": tuple(selection["tiers"])})
+    )
+
+
+def test_weights_outside_the_file():
+    for location in ("w.bin", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"):
+        tensor = TensorProto(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=location)
+        with pytest.raises(UserError, match=r"field 13|outside the file"):
+            check(make_model(tensors=[tensor]))
+        tensor.ClearField("external_data")
+        with pytest.raises(UserError, match="a weight lies outside the file"):
+            check(make_model(tensors=[tensor]))
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain"),
+    [("Loop", ""), ("Scan", ""), ("SequenceMap", ""), ("Resize", ""), ("Relu", "evil"),
+     ("Tokenizer", "ai.onnx.contrib"), ("Attention", "com.microsoft"), ("", "")],
+)  # fmt: skip
+def test_operators_that_are_not_allowed(operator, domain):
+    with pytest.raises(UserError, match="is not one that bundles may use"):
+        check(make_model(helper.make_node(operator, ["x"], ["y"], domain=domain)))
+
+
+def test_operators_inside_branches_are_seen():
+    body = helper.make_graph([helper.make_node("Loop", [], ["y"])], "b", [], [])
+    with pytest.raises(UserError, match="'Loop' is not one"):
+        check(make_model(helper.make_node("If", ["c"], ["y"], then_branch=body)))
+
+
+def test_branches_within_branches():
+    body = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "b", [], [])
+    for depth in range(1, 5):
+        node = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)
+        body = helper.make_graph([node], "b", [], [])
+        if depth < 4:
+            check(make_model(node))
+    with pytest.raises(UserError, match="nested deeper than 4"):
+        check(make_model(node))
+
+
+@pytest.mark.parametrize("fields", ["functions", "training_info"])
+def test_functions_and_training(fields):
+    model = make_model()
+    getattr(model, fields).add()
+    with pytest.raises(UserError, match="is not one that bundles may use"):
+        check(model)
+
+
+def test_sparse_and_text_tensors():
+    model = make_model()
+    model.graph.sparse_initializer.add()
+    with pytest.raises(UserError, match="field 15"):
+        check(model)
+    with pytest.raises(UserError, match=r"field 6|a tensor has the type 8"):
+        check(make_model(tensors=[helper.make_tensor("s", TensorProto.STRING, [1], [b"a"])]))
+
+
+def test_weights_that_do_not_fit_their_shape():
+    for raw, dims in ((bytes(12), [4]), (bytes(20), [4]), (b"", [4]), (bytes(4), [2**31])):
+        tensor = TensorProto(name="w", data_type=1, dims=dims, raw_data=raw)
+        with pytest.raises(UserError, match=r"do not fit its shape|and the shape"):
+            check(make_model(tensors=[tensor]))
+    for dims in ([4], [-1], [1] * 9):
+        tensor = TensorProto(name="w", data_type=1, dims=dims, float_data=[])
+        with pytest.raises(UserError, match=r"fewer numbers|and the shape"):
+            check(make_model(tensors=[tensor]))
+    check(make_model(tensors=[helper.make_tensor("w", 1, [2], [1.0, 2.0])]))
+
+
+def test_shapes_larger_than_the_machine():
+    for kind, value in ((np.int64, [1, 64, 50_000, 50_000]), (np.int32, [2**30])):
+        tensor = numpy_helper.from_array(np.array(value, kind), "s")
+        with pytest.raises(UserError, match="would be a tensor of"):
+            check(make_model(tensors=[tensor]))
+    typed = helper.make_tensor("s", TensorProto.INT64, [2], [60_000, 60_000])
+    with pytest.raises(UserError, match="would be a tensor of"):
+        check(make_model(helper.make_node("Constant", [], ["y"], value=typed)))
+    end = numpy_helper.from_array(np.array([0, 2**63 - 1, -(2**63)]), "end")  # of a slice
+    check(make_model(tensors=[end, numpy_helper.from_array(np.arange(1000), "many")]))
+
+
+def test_attributes_that_let_images_grow():
+    for name, value in (("pads", [65] * 4), ("dilations", [65, 1]), ("kernel_shape", [70_000, 1])):
+        with pytest.raises(UserError, match="whole numbers larger than"):
+            check(make_model(helper.make_node("MaxPool", ["x"], ["y"], **{name: value})))
+    check(make_model(helper.make_node("Conv", ["x", "w"], ["y"], group=1280, pads=[64] * 4)))
+    check(make_model(helper.make_node("Softmax", ["x"], ["y"], axis=-1)))
+
+
+def test_a_selection_that_lies_elsewhere():
+    data = make_model().SerializeToString()
+    for offset in (0, data.index(FLAGS) + 1, len(data), 2**31):
+        place = Selection(offset=offset, length=2, num_blocks=0, letters="L", tiers=("low",))
+        with pytest.raises(UserError, match=r"does not lie where bundle.json says"):
+            check_model(data, place)
+
+
+def test_a_selection_among_the_weights():
+    weights = numpy_helper.from_array(np.zeros(2, np.uint8), "w")
+    weights.raw_data = b"\x07\x07"
+    data = make_model(tensors=[weights]).SerializeToString()
+    place = Selection(
+        offset=data.index(b"\x07\x07"), length=2, num_blocks=0, letters="L", tiers=("low",)
+    )
+    with pytest.raises(UserError, match="does not lie where"):
+        check_model(data, place)
+
+
+def test_bytes_that_are_no_protobuf():
+    data = make_model().SerializeToString()
+    for changed in (b"", b"\x08", b"ORTM" * 4, b"\xff" * 20, data[:-3], data + b"\x3a\xff\xff\x7f"):
+        with pytest.raises(UserError, match="the model is refused"):
+            check(changed)
+    with pytest.raises(UserError, match="field 1 is given twice"):
+        check(data + data)
+
+
+def test_too_many(monkeypatch):
+    monkeypatch.setattr("pliant.runtime.graph.MAX_NODES", 3)
+    with pytest.raises(UserError, match="more than 3 operators"):
+        check(make_model(*[helper.make_node("Relu", ["x"], ["y"])] * 4))
+    monkeypatch.setattr("pliant.runtime.graph.MAX_TENSORS", 1)
+    with pytest.raises(UserError, match="more than 1 tensors"):
+        check(make_model(tensors=[helper.make_tensor("w", 1, [1], [1.0])]))
