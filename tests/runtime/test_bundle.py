@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -378,7 +379,7 @@ def misspell(model):
     ("edit", "said"),
     [
         (rename, r"input must be image tensor\(float\) \[batch, 3, 32, 32\]"),
-        (fix_batch, r"it is image tensor\(float\) \[1, 3, 32, 32\]"),
+        (fix_batch, r"it is \[\('image', 'tensor\(float\)', \[1, 3, 32, 32\]\)\]"),
         (add_output, r"output must be logits tensor\(float\) \[batch, 2\]"),
         (misspell, "cannot open the model: "),
     ],
@@ -387,6 +388,21 @@ def test_models_that_are_not_what_the_contract_says(tiny, tmp_path, edit, said):
     edit_model(tiny, edit)
     tiny.record["selection"]["offset"] = tiny.files["model.onnx"].index(b"\x01\x01\x00\x00\x00")
     with pytest.raises(UserError, match=said):
+        Bundle.open(tiny.zip(tmp_path / "a.pliant"))
+
+
+def test_logits_of_another_shape(bundle_file):
+    loaded = replace(Bundle.open(bundle_file).load("high"), num_classes=3)
+    with pytest.raises(UserError, match=r"gives \(4, 2\) numbers for 4 images and 3 classes"):
+        loaded.run(np.zeros((4, 3, 32, 32), np.float32))
+
+
+def test_names_that_are_no_text(tiny, tmp_path):
+    edit_model(tiny, rename)
+    model = tiny.files["model.onnx"].replace(b"pixels", b"pix\xe3ls")
+    tiny.files["model.onnx"] = model
+    tiny.record["selection"]["offset"] = model.index(b"\x01\x01\x00\x00\x00")
+    with pytest.raises(UserError, match=r"names that are no text|cannot open the model"):
         Bundle.open(tiny.zip(tmp_path / "a.pliant"))
 
 

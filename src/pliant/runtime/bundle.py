@@ -178,6 +178,7 @@ class Bundle:
             threshold=tier and tier.threshold,
             input_name=contract.input_name,
             output_name=contract.output_name,
+            num_classes=len(contract.classes),
         )
 
     def pick(self, budget_ms: float, **keywords: Any) -> str:

@@ -26,6 +26,7 @@ class Loaded:
     """Of the tier: accept iff score >= threshold."""
     input_name: str
     output_name: str
+    num_classes: int
 
     @property
     def name(self) -> str:
@@ -39,11 +40,17 @@ class Loaded:
             UserError: if the inputs have another shape or type, or the model fails on them.
         """
         try:
-            return self.session.run([self.output_name], {self.input_name: inputs})[0]
+            logits = self.session.run([self.output_name], {self.input_name: inputs})[0]
         except Exception as error:  # ONNX Runtime raises classes of its own that have no parent
             raise UserError(
                 f"{self.name} cannot run on {inputs.dtype} {inputs.shape}: {_first_line(error)}"
             ) from error
+        if logits.shape != (len(inputs), self.num_classes):
+            raise UserError(
+                f"{self.name} gives {logits.shape} numbers for {len(inputs)} images and "
+                f"{self.num_classes} classes: the model is damaged"
+            )
+        return logits
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of the logits, (B, classes); NaN where a logit is not finite."""
@@ -82,22 +89,38 @@ def create_session(model: bytes, contract: Contract, threads: int) -> Any:
             f"ONNX Runtime {onnxruntime.__version__} cannot open the model: {_first_line(error)}"
         ) from error
     pre, classes = contract.preprocessing, len(contract.classes)
-    _check("input", session.get_inputs(), contract.input_name, [3, pre.size, pre.size])
-    _check("output", session.get_outputs(), contract.output_name, [classes])
+    for kind, name, shape, listed in (
+        ("input", contract.input_name, [3, pre.size, pre.size], session.get_inputs),
+        ("output", contract.output_name, [classes], session.get_outputs),
+    ):
+        found = _described(listed)
+        if len(found) != 1 or not _fits(found[0], name, shape):
+            wanted = ", ".join(map(str, ["batch", *shape]))
+            raise UserError(
+                f"the model's {kind} must be {name} tensor(float) [{wanted}], as bundle.json says, "
+                f"it is {_printable(str(found))}"
+            )
     return session
 
 
-def _check(kind: str, found: Any, name: str, shape: list[int]) -> None:
-    right = len(found) == 1 and found[0].name == name and found[0].type == "tensor(float)"
-    free_batch = right and len(found[0].shape) > 1 and not isinstance(found[0].shape[0], int)
-    if not free_batch or found[0].shape[1:] != shape:
-        said = ", ".join(f"{one.name} {one.type} {one.shape}" for one in found)[:200]
-        wanted = ", ".join(map(str, ["batch", *shape]))
-        raise UserError(
-            f"the model's {kind} must be {name} tensor(float) [{wanted}], as bundle.json says, "
-            f"it is {said}"
-        )
+def _described(listed: Any) -> list[tuple[str, str, list[Any]]]:
+    """(name, type, shape) of each input or output."""
+    try:
+        return [(one.name, one.type, one.shape) for one in listed()]
+    except UnicodeDecodeError as error:
+        raise UserError("the model has names that are no text: the bundle is damaged") from error
+
+
+def _fits(found: tuple[str, str, list[Any]], name: str, shape: list[int]) -> bool:
+    """Whether the batch is free, and all else as it should be."""
+    batch, *rest = found[2] or [0]
+    return (*found[:2], rest) == (name, "tensor(float)", shape) and not isinstance(batch, int)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+    return _printable((str(error).strip().splitlines() or ["no reason given"])[0])
+
+
+def _printable(text: str) -> str:
+    """Names inside a model could rewrite a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)[:200]
