@@ -82,7 +82,7 @@ def adaptive_onnx(
     length = num_flags + 1 + len(network.tiers)
     _replace(model.graph.node, [*_selection(model, num_flags, length), *rows, *model.graph.node])
     _tidy(model)
-    data, offset = _place_of_selection(model, length)
+    data, offset = place_of_selection(model, length)
     selection = Selection(
         offset=offset,
         length=length,
@@ -334,8 +334,13 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _graphs(attribute.g)
 
 
-def _place_of_selection(model: onnx.ModelProto, length: int) -> tuple[bytes, int]:
-    """The file, and where in it the selection's bytes lie: found by changing them."""
+def place_of_selection(model: onnx.ModelProto, length: int) -> tuple[bytes, int]:
+    """The file, and where in it the selection's bytes lie: found by changing them.
+
+    Args:
+        model: With an initializer named `SELECTION`; it is left with every flag set.
+        length: Of the selection.
+    """
     files = []
     for value in (False, True):
         for tensor in model.graph.initializer:

@@ -1,4 +1,4 @@
-"""Does the exported file compute what the network does? Tiers, presets and random configurations."""
+"""Does the exported file compute what the network does? Tiers, presets, random configurations."""
 
 import random
 from collections.abc import Iterable, Mapping
