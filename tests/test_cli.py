@@ -33,6 +33,60 @@ def verb(monkeypatch):
     return put
 
 
+@pytest.fixture
+def parts(monkeypatch):
+    """A job with verbs of its own."""
+    module = types.ModuleType("pliant.jobs.bundle")
+
+    def self_test(*, count: int = 3) -> int:
+        """Test it."""
+        return count
+
+    vars(module).update(
+        VERBS={"info": "shows", "self-test": "tests"},
+        self_test=self_test,
+        self_test_summary=lambda result: [f"tested {result}"],
+        info=lambda: {"name": "x"},
+    )
+    monkeypatch.setitem(sys.modules, "pliant.jobs.bundle", module)
+
+
+def test_a_verb_with_parts(parts, capsys):
+    assert cli.main(["bundle", "self-test", "--count", "5"]) == 0
+    assert capsys.readouterr().out == "tested 5\n"
+    assert cli.main(["bundle", "self-test", "--json"]) == 0
+    assert capsys.readouterr().out == "3\n"
+    assert cli.main(["bundle", "info"]) == 0
+    assert capsys.readouterr().out == "{'name': 'x'}\n"
+
+
+def test_a_verb_with_parts_shows_them(parts, capsys):
+    assert cli.main(["bundle"]) == 2
+    assert "self-test  tests" in capsys.readouterr().out
+    assert cli.main(["bundle", "--help"]) == 0
+    capsys.readouterr()
+    assert cli.main(["bundle", "selftest"]) == 2
+    assert 'unknown verb of pliant bundle "selftest"; did you mean "self-test"?' in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bundle", "self-test", "--help"])
+    assert stop.value.code == 0
+    assert "usage: pliant bundle self-test" in capsys.readouterr().out
+
+
+def test_lines_are_not_broken_and_markup_is_text(verb, capsys):
+    line = "[red]" + "x" * 200
+    verb(lambda: 3, summary=lambda result: [line])
+    assert cli.main(["tiers"]) == 0
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_two_kinds_of_json_are_refused(capsys):
+    assert cli.main(["predict", "x", "y", "--json", "--json-lines"]) == 2
+    assert "leave --json out" in capsys.readouterr().err
+
+
 def test_no_verb_shows_the_overview(capsys):
     assert cli.main([]) == 2
     out = capsys.readouterr().out
@@ -85,6 +139,10 @@ def test_summary_is_printed(verb, capsys):
         (OSError(errno.ENOSPC, "No space left on device", "m.bin"), 2, "the disk is full: m.bin"),
         (PermissionError(errno.EACCES, "Permission denied", "d"), 2, "permission denied: d"),
         (ModuleNotFoundError("no", name="torch"), 2, "pip install 'pliant[train]'"),
+        (ModuleNotFoundError("no", name="tyro"), 2, "pip install 'pliant[cli]'"),
+        (ModuleNotFoundError("no", name="rich.table"), 2, "pip install 'pliant[cli]'"),
+        (ModuleNotFoundError("no", name="onnxscript"), 2, "pip install 'pliant[export]'"),
+        (ModuleNotFoundError("no", name="cryptography"), 2, "pip install 'pliant[sign]'"),
     ],
 )
 def test_errors_are_one_sentence(verb, capsys, error, code, sentence):

@@ -1,133 +1,238 @@
-"""`pliant predict RUN image...`: find the face, score it, say the verdict and what it rests on."""
+"""`pliant predict MODEL SOURCE...`: find the face, score it, say the verdict and what it rests on.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A bundle needs no torch; a run folder of training is judged in PyTorch, by the same words.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
-import numpy as np
 from tyro.conf import Positional, arg
 
 from pliant.errors import UserError
-
-DEFAULT_TIERS = ("high", "max", "mid", "low")
-"""The first of these that the run has is used where none is named."""
-
-SENTENCES = {
-    "no_face": "no face found",
-    "several_faces": "several faces found",
-    "face_too_small": "the face is too small",
-}
+from pliant.jobs.judges import BundleJudge, Judge, PacedJudge, is_bundle, open_run
+from pliant.jobs.presentation import Presentation
+from pliant.jobs.sources import Sources, find_sources
+from pliant.jobs.trace import Point, check_trace, write_trace
+from pliant.runtime.audit import AuditLog
+from pliant.runtime.bundle import Bundle
+from pliant.runtime.verdict import Prediction
+from pliant.runtime.video import MAX_FRAMES, Footage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What one image got."""
+class Judged(Prediction):
+    """A verdict, and on what."""
 
-    image: Path
-    """As it was given."""
-    verdict: str
-    """`bona_fide`, `attack` or `undecided(reason)`; for other tasks the class name."""
-    score: float | None
-    """In [0, 1], higher = more bona fide; for other tasks the class's probability."""
-    threshold: float | None
-    """Accepted iff score >= threshold; None: this tier has none, so there is no verdict."""
-    tier: str
-    """The tier, or configuration, that ran."""
-    box: tuple[float, float, float, float] | None
-    """The face: x, y, width, height in pixels of the image."""
-    synthetic: bool = False
-    """Whether the model has seen synthetic faces alone."""
+    source: str
+    """The image, the video or the camera, as it was given."""
+    frame: int | None
+    """Number of the frame, from 0; None: an image, or the verdict on all frames."""
+    time_s: float | None
+    """Seconds from the start of the video or camera, where they are known."""
 
 
 def predict(
-    run: Annotated[Path, Positional, arg(metavar="RUN")],
-    images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE...")],
+    model: Annotated[Path, Positional, arg(metavar="MODEL")],
+    sources: Annotated[tuple[Path, ...], Positional, arg(metavar="SOURCE...")],
     *,
     tier: str | None = None,
     detector: Path | None = None,
-) -> list[Prediction]:
-    """Score each image with one tier of a run; a verdict only where that tier has a threshold.
+    budget_ms: float | None = None,
+    every: int = 1,
+    seconds: float | None = None,
+    json_lines: bool = False,
+    trace: Path | None = None,
+    audit: Path | None = None,
+    reference: str | None = None,
+    self_test: bool = True,
+    public_key: str | None = None,
+) -> list[Judged]:
+    """Judge images, folders of them, a video or a camera; a verdict needs a tier with a threshold.
 
     Args:
-        run: A run folder of `pliant train`.
-        images: Photos as they come from a camera.
-        tier: A tier's name or a configuration such as HHLL...; None: high, or the best the run has.
+        model: A bundle of `pliant export`, or a run folder of `pliant train`.
+        sources: Images, folders (all images beneath), one video, or camera (camera:1 is the next).
+        tier: A tier's name or a configuration such as HHLL...; None: the model's default.
         detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+        budget_ms: Measure the tiers of a bundle on this device and use the best one that takes no
+            longer from a face's box to its score. A camera steps down when the device slows.
+        every: Of a video or camera, judge the first of each so many frames.
+        seconds: A camera ends after this time; None: at Ctrl-C.
+        json_lines: Print each verdict as a line of JSON as soon as it is known, and nothing else.
+        trace: Where to write the scores over the frames (.svg or .csv); None: no file.
+        audit: A hash-chained log of a bundle's verdicts, created or continued; None: no log.
+        reference: What the lines of the audit log are known by; without it they name no image.
+        self_test: Compare a bundle's scores with the promised ones first.
+        public_key: Whose signature a bundle must carry: 64 hexadecimal digits, or their file.
+
+    Returns:
+        One entry per image or frame; of a video or camera the last is that of the presentation.
+        Empty where `json_lines` has printed them.
 
     Raises:
-        UserError: if the run, an image file or the tier does not exist.
+        UserError: if the model, a source or the tier does not exist, or options do not fit.
     """
-    if not images:
-        raise UserError("no images were given; name at least one: pliant predict RUN image.jpg")
-    folders = [str(path) for path in images if path.is_dir()]
-    if folders:
-        raise UserError(f"{folders[0]} is a folder; name the images, such as {folders[0]}/*.jpg")
-    missing = [str(path) for path in images if not path.is_file()]
-    if missing:
-        raise UserError(f"no such image: {', '.join(missing)}")
+    found = find_sources(sources)
+    bundled = is_bundle(model)
+    _check_options(
+        found, bundled, tier=tier, budget_ms=budget_ms, every=every, seconds=seconds,
+        audit=audit, reference=reference, public_key=public_key,
+    )  # fmt: skip
+    if trace is not None:
+        check_trace(trace)
+    with ExitStack() as stack:
+        log = None
+        if bundled:
+            bundle = Bundle.open(
+                model, tier=tier, self_test=self_test, public_key=public_key, detector=detector
+            )
+            judge: Judge = BundleJudge(bundle)
+            if budget_ms is not None and found.camera is not None:
+                judge = PacedJudge(bundle, budget_ms, detector)
+            elif budget_ms is not None:
+                bundle.pick(budget_ms)
+            if audit is not None:
+                log = stack.enter_context(AuditLog(audit, model=bundle.sha256))
+                if log.num_torn_bytes:
+                    print(f"{audit}: the line that a crash had torn was ended", file=sys.stderr)
+        else:
+            judge = stack.enter_context(open_run(model, tier, detector))
+        endless = json_lines and trace is None
+        most = None if endless else MAX_FRAMES
+        kept: list[Judged] = []
+        points: list[Point] = []
 
-    from pliant.runtime.faces import FaceFinder
-    from pliant.train.run_folder import RunFolder
+        def emit(row: Judged) -> None:
+            if log is not None:
+                log.append(row, reference=reference)
+            if json_lines:
+                print(json.dumps(asdict(row), allow_nan=False), flush=True)
+            else:
+                kept.append(row)
 
-    opened = RunFolder.open(run)
-    name = tier or next((t for t in DEFAULT_TIERS if t in opened.tiers), next(iter(opened.tiers)))
-    finder = FaceFinder(detector) if opened.task == "pad" else None
-    opened.model.eval()
-    with opened.model.use(name):
-        return [_one(opened, path, name, finder) for path in images]
-
-
-def _one(opened: Any, path: Path, tier: str, finder: Any) -> Prediction:
-    from pliant.runtime.faces import Undecided, choose_face
-    from pliant.runtime.images import BadImage, read_image
-
-    def answer(verdict: str, score: float | None = None, box: Any = None) -> Prediction:
-        return Prediction(
-            image=path, verdict=verdict, score=score, threshold=threshold, tier=tier, box=box,
-            synthetic=bool(opened.settings["data"].get("synthetic")),
-        )  # fmt: skip
-
-    stored = opened.tiers[tier].threshold if tier in opened.tiers else None
-    threshold = stored.value if stored else None
-    try:
-        image = read_image(path)
-    except BadImage as error:
-        return answer(f"undecided({error})")
-    if finder is None:
-        probabilities = _probabilities(opened, image, None)
-        best = int(probabilities.argmax())
-        return answer(opened.classes[best], float(probabilities[best]))
-    face = choose_face(finder.find(image))
-    if isinstance(face, Undecided):
-        return answer(f"undecided({SENTENCES.get(face.reason, face.reason)})")
-    score = float(_probabilities(opened, image, face.box)[1])
-    if threshold is None:
-        return answer(f"undecided(no threshold is stored for {tier})", score, face.box)
-    return answer("bona_fide" if score >= threshold else "attack", score, face.box)
+        presentation = Presentation(judge.task)
+        rows = (
+            _images(judge, found) if found.images else _frames(judge, found, every, seconds, most)
+        )
+        try:
+            with closing(rows):
+                for row in rows:
+                    emit(row)
+                    presentation.add(row)
+                    if trace is not None:
+                        place = len(points) if row.frame is None else row.frame
+                        points.append(Point(place=place, time_s=row.time_s, found=row))
+        except KeyboardInterrupt:
+            if found.camera is None:  # Ctrl-C is how a camera ends
+                raise
+        whole = None if found.images else presentation.verdict()
+        if whole is not None:
+            emit(_row(whole, str(found.video or f"camera:{found.camera}")))
+    if trace is not None and points:
+        write_trace(trace, points, f"score of {', '.join(path.name for path in sources)[:80]}")
+    return kept
 
 
-def _probabilities(opened: Any, image: np.ndarray, box: Any) -> np.ndarray:
-    import torch
+def _check_options(found: Sources, bundled: bool, **given: Any) -> None:
+    if given["tier"] is not None and given["budget_ms"] is not None:
+        raise UserError("give --tier or --budget-ms: a budget chooses the tier itself")
+    for name in ("budget_ms", "audit", "public_key"):
+        if given[name] is not None and not bundled:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} needs a bundle; pliant export RUN --out x.pliant writes one")
+    if given["reference"] is not None and given["audit"] is None:
+        raise UserError("--reference is for the audit log; give --audit FILE too")
+    if given["every"] < 1 or (given["every"] > 1 and found.images):
+        raise UserError(f"--every is 1 or more frames of a video or camera, got {given['every']}")
+    seconds = given["seconds"]
+    if seconds is not None and (found.camera is None or not seconds > 0):
+        raise UserError(f"--seconds is how long a camera is watched, above 0, got {seconds:g}")
 
-    from pliant.runtime.crop import crop_square, to_input
 
-    pre = opened.preprocessing
-    crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
-    with torch.inference_mode():
-        logits = opened.model(torch.from_numpy(to_input(crop, pre))[None])
-    return logits.double().softmax(dim=1)[0].numpy()
+def _images(judge: Judge, found: Sources) -> Generator[Judged, None, None]:
+    with _bar(len(found.images)) as show:
+        for path in found.images:
+            row = _row(judge(path), str(path))
+            show(row)
+            yield row
 
 
-def summary(predictions: Sequence[Prediction]) -> list:
-    """The table for the terminal, and a way out where a threshold is missing."""
+def _frames(
+    judge: Judge, found: Sources, every: int, seconds: float | None, most: int | None
+) -> Generator[Judged, None, None]:
+    footage = Footage.video(found.video) if found.video else Footage.camera(found.camera or 0)
+    total = footage.num_frames and -(-footage.num_frames // every)
+    with footage, _bar(total) as show:
+        for frame in footage.frames(every=every, seconds=seconds, most=most):
+            row = _row(judge(frame.image), footage.name, frame.index, frame.time_s)
+            show(row)
+            yield row
+
+
+def _row(
+    found: Prediction, source: str, frame: int | None = None, time_s: float | None = None
+) -> Judged:
+    values = {field.name: getattr(found, field.name) for field in fields(Prediction)}
+    return Judged(**values, source=source, frame=frame, time_s=time_s)
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[[Judged], None]]:
+    """On a terminal a bar with the newest verdict and the time left; JSON lines need their own."""
+    if not sys.stderr.isatty():
+        yield lambda row: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    words = TextColumn("{task.description}", markup=False)
+    columns = words, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("judging", total=total)
+
+        def show(row: Judged) -> None:
+            score = "" if row.score is None else f" {row.score:.4f}"
+            said = f"{row.verdict}{score} {row.tier or row.configuration} {row.latency_ms:.0f} ms"
+            progress.update(task, advance=1, description=said)
+
+        yield show
+
+
+def summary(predictions: Sequence[Judged]) -> list:
+    """The table for the terminal, how the frames went, and a way out where a threshold misses."""
     from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(Column("image", overflow="fold"), "verdict", "score", "threshold", "tier")
+    if not predictions:
+        return []
+    table = Table(Column("source", overflow="fold"), "verdict", "score", "threshold", "tier", "ms")
+    frames = [p for p in predictions if p.frame is not None]
     for p in predictions:
-        score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
-        table.add_row(str(p.image), p.verdict, score, threshold, p.tier)
+        if p.frame is None:
+            score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
+            tier, ms = p.tier or p.configuration, f"{p.latency_ms:.1f}"
+            table.add_row(*map(Text, (p.source, p.verdict, score, threshold, tier, ms)))
     said = []
+    if frames:
+        counts = Counter(p.verdict for p in frames).most_common()
+        listed = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+        ms = median(p.latency_ms for p in frames)
+        scored = predictions[-1].num_frames
+        said.append(f"{len(frames)} frames: {listed}; median {ms:.1f} ms a frame")
+        said.append(f"The verdict rests on the mean of {scored}; --json-lines shows each")
     if any("no threshold" in p.verdict for p in predictions):
         said.append(
             "Only a tier has a threshold: pliant evaluate fits a missing one on a dev split; "

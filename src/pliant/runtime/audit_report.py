@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,10 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
         UserError: if the file does not exist, or does not begin as an audit log.
     """
     path = Path(path)
+    if head is not None:
+        head = head.strip().lower()
+        if not re.fullmatch("[0-9a-f]{64}", head):
+            raise UserError(f"a head is 64 hexadecimal digits, got {head[:80]!r}")
     if not path.is_file():
         raise UserError(f"no such audit log: {path}")
     found = {"header": 0, "verdict": 0, "torn": 0}

@@ -1,0 +1,192 @@
+"""Who judges an image: a bundle, or a run folder of training; both answer in the same words.
+
+A bundle is judged by the run time alone; torch is imported for a run folder and not before.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pliant.errors import UserError
+from pliant.runtime.bundle import Bundle
+from pliant.runtime.faces import FaceFinder, Undecided, choose_face
+from pliant.runtime.given import Image
+from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.pace import Pacer
+from pliant.runtime.pick import latencies, worth
+from pliant.runtime.verdict import NO_FACE, Prediction, undecided
+
+DEFAULT_TIERS = ("high", "max", "mid", "low")
+"""The first of these that a run has is used where none is named."""
+
+
+class Judge(Protocol):
+    """An opened model with one tier in use."""
+
+    task: str
+    """`pad` or `classify`."""
+
+    def __call__(self, image: Image) -> Prediction: ...
+
+
+def is_bundle(model: Path) -> bool:
+    """Whether this is a bundle, not a run folder.
+
+    Raises:
+        UserError: if there is nothing of that name.
+    """
+    if not model.exists():
+        raise UserError(f"no such model: {model}; give a bundle, or a run folder of pliant train")
+    return model.is_file() or (model / "bundle.json").is_file()
+
+
+class BundleJudge:
+    """A bundle in the tier it has in use.
+
+    Args:
+        bundle: Open.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.task = bundle, bundle.contract.task
+
+    def __call__(self, image: Image) -> Prediction:
+        """The verdict on an image, a path or pixels."""
+        return self.bundle.predict(image)
+
+
+class PacedJudge:
+    """A bundle that steps between its tiers to stay within a budget while the device warms up.
+
+    Args:
+        bundle: Open; it is switched to the best tier within the budget.
+        budget_ms: From a face's box to its score; finding the face is not in it.
+        detector: As for the bundle.
+
+    Raises:
+        UserError: if no tier fits.
+    """
+
+    def __init__(self, bundle: Bundle, budget_ms: float, detector: Path | None) -> None:
+        self.bundle, self.task = bundle, bundle.contract.task
+        self._finder = FaceFinder(detector) if self.task == "pad" else None
+        self._pacer = Pacer(latencies(bundle), worth(bundle.contract), budget_ms)
+        bundle.use(self._pacer.tier)
+
+    def __call__(self, image: Image) -> Prediction:
+        """The verdict on a frame; the next one may be judged by another tier."""
+        begun = time.perf_counter()
+        if not isinstance(image, np.ndarray):
+            image = read_image(image)
+        face = None if self._finder is None else choose_face(self._finder.find(image))
+        if isinstance(face, Undecided):
+            reason = NO_FACE[face.reason]
+            return Prediction(
+                verdict=undecided(reason), reason=reason, score=None, box=None, num_frames=0,
+                threshold=self.bundle.threshold, tier=self.bundle.tier,
+                configuration=self.bundle.configuration, latency_ms=_ms_since(begun),
+                synthetic=self.bundle.contract.synthetic,
+            )  # fmt: skip
+        found = self.bundle.predict(image, box=face and face.box)
+        whole_ms = _ms_since(begun)
+        tier = self._pacer.observe(found.latency_ms)
+        if tier != self.bundle.tier:
+            self.bundle.use(tier)
+        return replace(found, latency_ms=whole_ms)
+
+
+class RunJudge:
+    """A run folder with a tier in use, in PyTorch.
+
+    Args:
+        opened: The run, its model in the tier.
+        name: The tier's name, or a configuration.
+        detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+    """
+
+    def __init__(self, opened: Any, name: str, detector: Path | None) -> None:
+        self.task, self._opened, self._name = opened.task, opened, name
+        self._finder = FaceFinder(detector) if opened.task == "pad" else None
+        stored = opened.tiers[name].threshold if name in opened.tiers else None
+        self._threshold = stored.value if stored else None
+
+    def __call__(self, image: Image) -> Prediction:
+        """The verdict on an image, a path or pixels."""
+        begun = time.perf_counter()
+        verdict, reason, score, box = self._answer(image)
+        opened = self._opened
+        return Prediction(
+            verdict=undecided(reason) if reason else verdict,
+            reason=reason,
+            score=score,
+            threshold=self._threshold,
+            tier=self._name if self._name in opened.tiers else None,
+            configuration=str(opened.model.configuration_of(self._name)),
+            box=box,
+            num_frames=int(score is not None),
+            latency_ms=_ms_since(begun),
+            synthetic=bool(opened.settings["data"].get("synthetic")),
+        )
+
+    def _answer(self, image: Image) -> tuple[str, str | None, float | None, Any]:
+        """(verdict, why there is none, score, box)."""
+        if isinstance(image, str | Path):
+            try:
+                image = read_image(image)
+            except BadImage as problem:
+                return "", str(problem), None, None
+        if self._finder is None:
+            probabilities = self._probabilities(image, None)
+            best = int(probabilities.argmax())
+            return self._opened.classes[best], None, float(probabilities[best]), None
+        face = choose_face(self._finder.find(image))
+        if isinstance(face, Undecided):
+            return "", NO_FACE[face.reason], None, None
+        score = float(self._probabilities(image, face.box)[1])
+        x, y, width, height = map(float, face.box)
+        box = x, y, width, height
+        if self._threshold is None:
+            return "", f"no threshold is stored for {self._name}", score, box
+        return "bona_fide" if score >= self._threshold else "attack", None, score, box
+
+    def _probabilities(self, image: NDArray[np.uint8], box: Any) -> NDArray[np.float64]:
+        import torch
+
+        from pliant.runtime.crop import crop_square, to_input
+
+        pre = self._opened.preprocessing
+        crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
+        with torch.inference_mode():
+            logits = self._opened.model(torch.from_numpy(to_input(crop, pre))[None])
+        return logits.double().softmax(dim=1)[0].numpy()
+
+
+@contextmanager
+def open_run(run: Path, tier: str | None, detector: Path | None) -> Iterator[RunJudge]:
+    """A judge in PyTorch.
+
+    Args:
+        run: A run folder of `pliant train`.
+        tier: A tier's name or a configuration; None: high, or the best the run has.
+        detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+
+    Raises:
+        UserError: if the run or the tier does not exist.
+    """
+    from pliant.train.run_folder import RunFolder
+
+    opened = RunFolder.open(run)
+    name = tier or next((t for t in DEFAULT_TIERS if t in opened.tiers), next(iter(opened.tiers)))
+    opened.model.eval()
+    with opened.model.use(name):
+        yield RunJudge(opened, name, detector)
+
+
+def _ms_since(begun: float) -> float:
+    return 1000 * (time.perf_counter() - begun)

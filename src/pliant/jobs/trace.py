@@ -1,0 +1,166 @@
+"""The score of every frame over time, as CSV or as an SVG that any browser shows, offline."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+
+from pliant.errors import UserError
+from pliant.jobs.folders import refuse_existing
+from pliant.runtime.files import write_atomic
+from pliant.runtime.verdict import Prediction
+
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 900, 300, 48, 34, 16, 40
+"""Of the drawing, and the margins around its plot."""
+MAX_POINTS = 2000
+"""More frames are thinned: of each stretch the lowest and the highest score stay."""
+COLUMNS = ("place", "time_s", "score", "threshold", "verdict", "reason")
+COLUMNS += ("tier", "configuration", "latency_ms")
+MAX_WORDS = 20
+"""Thresholds that are named in the drawing."""
+Scale = Callable[[float], float]
+STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#5d6670}.title{font-size:14px;fill:#1a1d21}"
+    ".paper{fill:#fff}.grid{stroke:#dcdfe3}.score{fill:none;stroke:#0069a8;stroke-width:1.6}"
+    ".dot{fill:#0069a8}.threshold{fill:none;stroke:#bf4d00;stroke-width:1.6;stroke-dasharray:6 4}"
+    ".gap{stroke:#5d6670}@media(prefers-color-scheme:dark){text{fill:#a2aab2}.title{fill:#ece9e4}"
+    ".paper{fill:#15181c}.grid{stroke:#363c43}.score{stroke:#5ab4ec}.dot{fill:#5ab4ec}"
+    ".threshold{stroke:#f58b4c}.gap{stroke:#a2aab2}}"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One frame, or one image of many."""
+
+    place: int
+    """Number of the frame, or of the image."""
+    time_s: float | None
+    """Seconds from the start, where they are known."""
+    found: Prediction
+
+
+def check_trace(path: Path) -> None:
+    """Refuses a name before anything is judged.
+
+    Raises:
+        UserError: if it ends with neither .svg nor .csv, or exists.
+    """
+    if path.suffix.lower() not in (".svg", ".csv"):
+        raise UserError(f"--trace must end with .svg or .csv, got {path.name}")
+    refuse_existing(path, "--trace")
+
+
+def write_trace(path: Path, points: Sequence[Point], title: str) -> None:
+    """Writes the file, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = as_svg(points, title) if path.suffix.lower() == ".svg" else as_csv(points)
+    write_atomic(path, text)
+
+
+def as_csv(points: Sequence[Point]) -> str:
+    """One row per frame."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for point in points:
+        time_s = None if point.time_s is None else round(point.time_s, 3)
+        values = {"place": point.place, "time_s": time_s} | asdict(point.found)
+        table.writerow([values[name] for name in COLUMNS])
+    return out.getvalue()
+
+
+def as_svg(points: Sequence[Point], title: str) -> str:
+    """Score and threshold over the frames; a tick at the bottom is a frame without a score."""
+    first, last = points[0].place, points[-1].place
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+
+    def x(place: float) -> float:
+        return LEFT + (place - first) / max(1, last - first) * (right - LEFT)
+
+    def y(value: float) -> float:
+        return bottom - min(1.0, value) * (bottom - TOP)
+
+    parts = [
+        f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{right}"/>'
+        f'<text x="{LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    gaps = thinned([p for p in points if p.found.score is None])
+    ticks = "".join(f"M{x(p.place):.1f} {bottom}v-6" for p in gaps)
+    parts.append(f'<path class="gap" d="{ticks}"/>' if ticks else "")
+    for line in _stretches(points):
+        shown = thinned(line)
+        scores = [(p.place, p.found.score) for p in shown if p.found.score is not None]
+        path = " ".join(f"{x(place):.1f},{y(score):.1f}" for place, score in scores)
+        parts.append(f'<polyline class="score" points="{path}"/>')
+        if len(scores) == 1:  # a line of one point is not seen
+            at, height = x(scores[0][0]), y(scores[0][1])
+            parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{height:.1f}" r="2"/>')
+    parts.append(_threshold(points, x, y))
+    foot = HEIGHT - 10
+    parts.append(f'<text x="{LEFT}" y="{foot}">{_label(points[0])}</text>')
+    parts.append(f'<text x="{right}" y="{foot}" text-anchor="end">{_label(points[-1])}</text>')
+    name = escape(title)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{name}"><title>{name}</title><style>{STYLE}</style>'
+        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'
+        f'<text class="title" x="{LEFT}" y="20">{name}</text>{"".join(parts)}</svg>\n'
+    )
+
+
+def thinned(points: Sequence[Point]) -> list[Point]:
+    """At most `MAX_POINTS`: the lowest and the highest of each stretch, in their order."""
+    if len(points) <= MAX_POINTS:
+        return list(points)
+    stretches = MAX_POINTS // 2
+    kept: list[Point] = []
+    for k in range(stretches):
+        part = points[k * len(points) // stretches : (k + 1) * len(points) // stretches]
+        both = (min(part, key=_score), max(part, key=_score))
+        kept += sorted(both, key=lambda point: point.place)
+    return kept
+
+
+def _score(point: Point) -> float:
+    return -1.0 if point.found.score is None else point.found.score
+
+
+def _stretches(points: Sequence[Point]) -> list[list[Point]]:
+    """The frames with a score, cut where one is without."""
+    lines: list[list[Point]] = [[]]
+    for point in points:
+        if point.found.score is not None:
+            lines[-1].append(point)
+        elif lines[-1]:
+            lines.append([])
+    return [line for line in lines if line]
+
+
+def _threshold(points: Sequence[Point], x: Scale, y: Scale) -> str:
+    """A dashed line that steps where the tier changed, with the tiers' names."""
+    steps, words = [], []
+    before: tuple[float | None, str] | None = None
+    for point in points:
+        now = point.found.threshold, point.found.tier or point.found.configuration
+        if now == before or now[0] is None:
+            continue
+        before = now
+        at, height = x(point.place), y(now[0])
+        steps.append(f"H{at:.1f}V{height:.1f}" if steps else f"M{at:.1f} {height:.1f}")
+        if len(words) < MAX_WORDS:
+            said = f"{escape(now[1])} accepts from {now[0]:.4f}"
+            words.append(f'<text x="{at + 4:.1f}" y="{height - 5:.1f}">{said}</text>')
+    if not steps:
+        return ""
+    return f'<path class="threshold" d="{"".join(steps)}H{WIDTH - RIGHT}"/>{"".join(words)}'
+
+
+def _label(point: Point) -> str:
+    return str(point.place) if point.time_s is None else f"{point.place}, {point.time_s:.1f} s"

@@ -1,0 +1,78 @@
+"""Many frames, one verdict: the mean of one tier's scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pliant.jobs.presentation import Presentation
+from pliant.runtime.verdict import Prediction, undecided
+
+
+def frame(score: float | None, **changed) -> Prediction:
+    threshold = changed.get("threshold", 0.5)
+    verdict = "attack" if score is None or score < (threshold or 0) else "bona_fide"
+    made = Prediction(
+        verdict=verdict, reason=None, score=score, threshold=0.5, tier="mid", configuration="HL",
+        box=(1, 2, 3, 4), num_frames=1, latency_ms=2.0, synthetic=False,
+    )  # fmt: skip
+    if score is None:
+        made = replace(made, verdict=undecided("no face found"), reason="no face found", box=None)
+    return replace(made, **changed)
+
+
+def pooled(frames: list[Prediction], task: str = "pad") -> Prediction:
+    presentation = Presentation(task)
+    for one in frames:
+        presentation.add(one)
+    found = presentation.verdict()
+    assert found is not None
+    return found
+
+
+def test_by_hand():
+    found = pooled([frame(0.9), frame(None), frame(0.2), frame(0.7)])
+    assert found.score == pytest.approx(0.6)
+    assert (found.verdict, found.reason, found.num_frames) == ("bona_fide", None, 3)
+    assert found.latency_ms == 8
+    assert found.box is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 1))
+def test_the_mean_against_the_threshold(scores: list[float], threshold: float):
+    found = pooled([frame(score, threshold=threshold) for score in scores])
+    assert found.score == pytest.approx(np.mean(scores))
+    assert found.verdict == ("bona_fide" if (found.score or 0) >= threshold else "attack")
+
+
+def test_without_one_score_the_most_frequent_reason():
+    small = frame(None, reason="the face is too small")
+    found = pooled([frame(None), small, small])
+    assert found.verdict == "undecided(the face is too small)"
+    assert (found.reason, found.score, found.num_frames) == ("the face is too small", None, 0)
+
+
+def test_scores_of_two_tiers_do_not_mix():
+    low = {"tier": "low", "threshold": 0.95}
+    found = pooled([frame(0.6), frame(0.9, **low), frame(0.9, **low), frame(0.6), frame(0.6)])
+    assert (found.tier, found.score, found.verdict) == ("mid", pytest.approx(0.6), "bona_fide")
+    assert found.num_frames == 3
+
+
+def test_without_a_threshold_a_score_is_no_verdict():
+    words = {"reason": "no threshold is stored for mid", "verdict": undecided("no threshold")}
+    found = pooled([frame(0.6, threshold=None, **words), frame(0.8, threshold=None, **words)])
+    assert found.score == pytest.approx(0.7)
+    assert found.verdict == "undecided(no threshold)"
+
+
+def test_for_other_tasks_the_class_named_most_often():
+    cat, dog = {"verdict": "cat", "threshold": None}, {"verdict": "dog", "threshold": None}
+    found = pooled([frame(0.9, **dog), frame(0.5, **cat), frame(0.7, **cat)], "classify")
+    assert (found.verdict, found.score, found.num_frames) == ("cat", pytest.approx(0.6), 2)
+
+
+def test_no_frames_no_verdict():
+    assert Presentation("pad").verdict() is None
