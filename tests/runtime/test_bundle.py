@@ -188,10 +188,12 @@ def test_faces_are_looked_for(tiny, bundle_file, monkeypatch):
     near = Face(box=(20.0, 30.0, 80.0, 100.0), landmarks=None, confidence=1.0)
     other = Face(box=(120.0, 30.0, 70.0, 90.0), landmarks=None, confidence=1.0)
     small = Face(box=(20.0, 30.0, 20.0, 24.0), landmarks=None, confidence=1.0)
+    large = Face(box=(0.0, 0.0, 2500.0, 2500.0), landmarks=None, confidence=1.0)
     for found, said in (
         ([], "undecided(no face found)"),
         ([near, other], "undecided(several faces found)"),
         ([small], "undecided(the face is too small)"),
+        ([large], "undecided(the face is too large)"),
     ):
         faces[:] = found
         assert bundle.predict(image).verdict == said

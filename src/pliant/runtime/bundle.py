@@ -18,7 +18,14 @@ from pliant.runtime.contract import META_FILES, Contract
 from pliant.runtime.crop import Box
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
 from pliant.runtime.fields import load_json
-from pliant.runtime.given import Image, check_box, check_image, frames_of, network_input
+from pliant.runtime.given import (
+    Image,
+    check_box,
+    check_image,
+    frames_of,
+    largest_side,
+    network_input,
+)
 from pliant.runtime.graph import check_model
 from pliant.runtime.images import BadImage, read_image
 from pliant.runtime.selftest import SelfTest, run_self_test
@@ -272,7 +279,9 @@ class Bundle:
             face = choose_face(self._finder.find(image))
             if isinstance(face, Undecided):
                 return NO_FACE[face.reason]
-            box = check_box(face.box)
+            if face.side > largest_side(image, pre):
+                return "the face is too large"
+            box = face.box
         probabilities = loaded.probabilities(network_input(image, box, pre))[0]
         if not np.isfinite(probabilities).all():
             return "the model gave no finite score"

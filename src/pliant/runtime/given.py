@@ -86,6 +86,13 @@ def check_box(box: Any) -> Box:
     return x, y, width, height
 
 
+def largest_side(
+    image: NDArray[np.uint8], pre: Preprocessing, *, most: float = MAX_SQUARE_PX
+) -> float:
+    """Of a box in this image, in pixels."""
+    return min(most, MAX_REACH * min(image.shape[:2])) / pre.crop_scale
+
+
 def network_input(
     image: NDArray[np.uint8], box: Box | None, pre: Preprocessing, *, most: float = MAX_SQUARE_PX
 ) -> NDArray[np.float32]:
@@ -103,13 +110,13 @@ def network_input(
     if box is not None:
         height, width = image.shape[:2]
         x, y, box_width, box_height = box
-        most = min(most, MAX_REACH * min(height, width))
         if not (-box_width < x < width and -box_height < y < height):
             raise UserError(f"the box {box} does not touch the image, {width}x{height} px")
-        if pre.crop_scale * max(box_width, box_height) > most:
+        limit = largest_side(image, pre, most=most)
+        if max(box_width, box_height) > limit:
             raise UserError(
                 f"the box {box} is too large for this model and an image of {width}x{height} px: "
-                f"its longer side may be {most / pre.crop_scale:.0f} px"
+                f"its longer side may be {limit:.0f} px"
             )
     crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
     return to_input(crop, pre)[None]

@@ -10,6 +10,7 @@ Protobuf: https://protobuf.dev/programming-guides/encoding. Field numbers: onnx.
 """
 
 import math
+import struct
 from collections.abc import Iterator
 
 from pliant.errors import UserError
@@ -17,8 +18,9 @@ from pliant.runtime.contract import Selection
 
 MAX_NODES = 20_000
 MAX_TENSORS = 20_000
-MAX_DEPTH = 4
-"""Graphs inside `If`s inside graphs; three-way branches need 2."""
+MAX_DEPTH = 32
+"""Graphs inside `If`s inside graphs: three-way branches need 2, 8-bit tiers one each. Protobuf's
+own limit of 100 messages allows no more."""
 MAX_ATTRIBUTE = 65_536
 """Largest whole number in an attribute, such as the groups of a depthwise convolution."""
 MAX_PADDING = 64
@@ -50,7 +52,7 @@ _DOMAINS = {b"": OPERATORS, b"ai.onnx": OPERATORS, b"com.microsoft": QUANTISED}
 
 _BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
 """Of one element, by TensorProto.DataType; texts, complex and packed types are not taken."""
-_BOOL, _INT32, _INT64 = 9, 6, 7
+_BOOL, _INT64 = 9, 7
 _TO_THE_END = 2**31 - 1  # a slice's end, or larger: never a size
 _GROWS = (b"pads", b"dilations", b"output_padding")
 
@@ -178,15 +180,15 @@ class _Walk:
                 self.selection_found = True
         elif count > sum(self.size(fields, number) for number in (4, 5, 7, 10, 11)):
             raise _Refused(f"a tensor has fewer numbers than its shape {shape} says")
-        if kind in (_INT32, _INT64) and count <= MAX_RANK:
-            check_sizes(self.numbers(fields, _BYTES[kind]))
+        if kind == _INT64 and count <= MAX_RANK:  # the only type that shapes have
+            check_sizes(self.numbers(fields))
 
-    def numbers(self, fields: Fields, step: int) -> list[int]:
-        """A tensor's signed numbers of `step` bytes."""
+    def numbers(self, fields: Fields) -> list[int]:
+        """Those of an int64 tensor."""
         if 9 not in fields:
-            return [*self.whole(fields, 5), *self.whole(fields, 7)]
-        places = range(*self.span(fields, 9), step)
-        return [int.from_bytes(self.data[i : i + step], "little", signed=True) for i in places]
+            return self.whole(fields, 7)
+        first, end = self.span(fields, 9)
+        return [one for (one,) in struct.iter_unpack("<q", self.data[first:end])]
 
     def message(self, where: Span, allowed: dict[int, str]) -> Fields:
         """The fields of a message; unknown ones, and repeated ones that may not be, are refused."""
