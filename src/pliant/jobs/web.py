@@ -92,7 +92,7 @@ def web(
             parts are missing.
     """
     with serving(file, port=port) as address:
-        print(f"{address}  (this machine alone; Ctrl-C stops it)", file=sys.stderr, flush=True)
+        print(f"{address}  (for this machine alone; Ctrl-C stops it)", file=sys.stderr, flush=True)
         if open:
             webbrowser.open(address)
         try:
@@ -125,7 +125,7 @@ def serving(file: Path | str, *, port: int | None = 0, page: Path | None = None)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
-        yield f"http://localhost:{server.server_address[1]}/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
     finally:
         server.shutdown()
         server.server_close()
