@@ -1,6 +1,7 @@
 """The command line: exit codes, one sentence per error, results on stdout."""
 
 import errno
+import importlib
 import json
 import subprocess
 import sys
@@ -92,6 +93,15 @@ def test_no_verb_shows_the_overview(capsys):
     out = capsys.readouterr().out
     assert all(name in out for name in cli.VERBS)
     assert cli.main(["--help"]) == 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_its_function_and_summary(verb):
+    job = importlib.import_module(f"pliant.jobs.{verb}")
+    for part in getattr(job, "VERBS", [None]):
+        name = verb if part is None else part.replace("-", "_")
+        assert callable(getattr(job, name))
+        assert callable(getattr(job, "summary" if part is None else f"{name}_summary"))
 
 
 def test_version(capsys):

@@ -321,6 +321,20 @@ def test_names_in_the_table_are_not_obeyed(bundle_file, photos, finds, capsys):
     )
 
 
+def test_a_terminal_sees_a_bar_and_the_pipe_gets_the_lines(
+    bundle_file, photos, finds, capsys, monkeypatch
+):
+    finds(BOX)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    predict(bundle_file, (photos,), json_lines=True)
+    captured = capsys.readouterr()
+    assert len([json.loads(line) for line in captured.out.splitlines()]) == 3
+    assert "3/3" in captured.err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    predict(bundle_file, (photos,), json_lines=True)
+    assert capsys.readouterr().err == ""
+
+
 def test_an_empty_list_says_nothing():
     assert summary([]) == []
 

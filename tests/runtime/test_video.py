@@ -149,6 +149,7 @@ def test_files_that_are_no_video(tmp_path: Path):
         (b"G" + b"\0" * 187 + b"G", True),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", False),
         (b"\xff\xd8\xff", False),
+        (b"\x00\x00\x00\x18ftypheic", False),  # a photo
         (b"#EXTM3U\nhttp://localhost/x", False),  # a list of addresses
         (b"", False),
     ],

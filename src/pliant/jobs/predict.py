@@ -6,9 +6,9 @@ A bundle needs no torch; a run folder of training is judged in PyTorch, by the s
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -16,26 +16,14 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from pliant.errors import UserError
+from pliant.jobs.judged import Judged, judged, judged_frames, judged_images
 from pliant.jobs.judges import BundleJudge, Judge, PacedJudge, is_bundle, open_run
 from pliant.jobs.presentation import Presentation
 from pliant.jobs.sources import Sources, find_sources
 from pliant.jobs.trace import Point, check_trace, write_trace
 from pliant.runtime.audit import AuditLog
 from pliant.runtime.bundle import Bundle
-from pliant.runtime.verdict import Prediction
 from pliant.runtime.video import MAX_FRAMES, Footage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged(Prediction):
-    """A verdict, and on what."""
-
-    source: str
-    """The image, the video or the camera, as it was given."""
-    frame: int | None
-    """Number of the frame, from 0; None: an image, or the verdict on all frames."""
-    time_s: float | None
-    """Seconds from the start of the video or camera, where they are known."""
 
 
 def predict(
@@ -118,9 +106,14 @@ def predict(
                 kept.append(row)
 
         presentation = Presentation(judge.task)
-        rows = (
-            _images(judge, found) if found.images else _frames(judge, found, every, seconds, most)
-        )
+        # a bar and JSON lines would overwrite each other on the same terminal
+        shown = sys.stderr.isatty() and not (json_lines and sys.stdout.isatty())
+        if found.images:
+            rows = judged_images(judge, found.images, shown=shown)
+        else:
+            rows = judged_frames(
+                judge, _open(found), shown=shown, every=every, seconds=seconds, most=most
+            )
         try:
             with closing(rows):
                 for row in rows:
@@ -134,7 +127,7 @@ def predict(
                 raise
         whole = None if found.images else presentation.verdict()
         if whole is not None:
-            emit(_row(whole, str(found.video or f"camera:{found.camera}")))
+            emit(judged(whole, str(found.video or f"camera:{found.camera}")))
     if trace is not None and points:
         write_trace(trace, points, f"score of {', '.join(path.name for path in sources)[:80]}")
     return kept
@@ -156,59 +149,8 @@ def _check_options(found: Sources, bundled: bool, **given: Any) -> None:
         raise UserError(f"--seconds is how long a camera is watched, above 0, got {seconds:g}")
 
 
-def _images(judge: Judge, found: Sources) -> Generator[Judged, None, None]:
-    with _bar(len(found.images)) as show:
-        for path in found.images:
-            row = _row(judge(path), str(path))
-            show(row)
-            yield row
-
-
-def _frames(
-    judge: Judge, found: Sources, every: int, seconds: float | None, most: int | None
-) -> Generator[Judged, None, None]:
-    footage = Footage.video(found.video) if found.video else Footage.camera(found.camera or 0)
-    total = footage.num_frames and -(-footage.num_frames // every)
-    with footage, _bar(total) as show:
-        for frame in footage.frames(every=every, seconds=seconds, most=most):
-            row = _row(judge(frame.image), footage.name, frame.index, frame.time_s)
-            show(row)
-            yield row
-
-
-def _row(
-    found: Prediction, source: str, frame: int | None = None, time_s: float | None = None
-) -> Judged:
-    values = {field.name: getattr(found, field.name) for field in fields(Prediction)}
-    return Judged(**values, source=source, frame=frame, time_s=time_s)
-
-
-@contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[Judged], None]]:
-    """On a terminal a bar with the newest verdict and the time left; JSON lines need their own."""
-    if not sys.stderr.isatty():
-        yield lambda row: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    words = TextColumn("{task.description}", markup=False)
-    columns = words, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("judging", total=total)
-
-        def show(row: Judged) -> None:
-            score = "" if row.score is None else f" {row.score:.4f}"
-            said = f"{row.verdict}{score} {row.tier or row.configuration} {row.latency_ms:.0f} ms"
-            progress.update(task, advance=1, description=said)
-
-        yield show
+def _open(found: Sources) -> Footage:
+    return Footage.video(found.video) if found.video else Footage.camera(found.camera or 0)
 
 
 def summary(predictions: Sequence[Judged]) -> list:

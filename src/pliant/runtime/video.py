@@ -22,6 +22,8 @@ from pliant.runtime.images import MAX_PIXELS, MAX_SIDE_PX
 
 MAX_FRAMES = 100_000
 """Most frames of one video that are given out; an hour at 28 a second."""
+STILL_BRANDS = frozenset(b"heic heix hevc hevx heim heis mif1 msf1 avif avis".split())
+"""Photos in the container of MP4: HEIF and AVIF."""
 MAX_CAMERA = 63
 """Largest number of a camera."""
 
@@ -46,6 +48,8 @@ def is_video(path: Path | str) -> bool:
     """
     with open(path, "rb") as file:
         head = file.read(189)
+    if head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS:
+        return False
     return (
         head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide")  # MP4, MOV
         or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
