@@ -94,6 +94,22 @@ def test_class_names_for_other_tasks(make_run, photo: Path, without_split):
     assert 1 / 3 <= (found.score or 0) <= 1
 
 
+def test_folders_and_videos_with_a_run(make_run, photo: Path, tmp_path: Path, finds):
+    finds((10, 5, 50, 60))
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 80))
+    for i in range(4):
+        writer.write(np.full((80, 96, 3), 50 * i, np.uint8))
+    writer.release()
+    run = make_run()
+    rows = predict(run, (film,))
+    assert [row.frame for row in rows] == [0, 1, 2, 3, None]
+    assert rows[-1].score == pytest.approx(np.mean([row.score for row in rows[:-1]]))
+    assert rows[-1].configuration == "H" * 16
+    assert rows[-1].latency_ms == pytest.approx(sum(row.latency_ms for row in rows[:-1]))
+    assert [row.source for row in predict(run, (tmp_path,))] == [str(photo)]
+
+
 def test_refusals(make_run, photo: Path, tmp_path: Path):
     run = make_run()
     with pytest.raises(UserError, match="no images were given"):
