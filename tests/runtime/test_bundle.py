@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from pliant.errors import UserError
-from pliant.runtime import Bundle, crop_square, to_input
+from pliant.runtime import Bundle, checked, crop_square, to_input
 from pliant.runtime import bundle as module
 
 CLOSE = 1e-5
@@ -309,7 +309,7 @@ def test_files_that_do_not_fit(tiny, tmp_path, name, data, said):
 
 def test_nothing_is_parsed_before_every_hash_was_checked(tiny, tmp_path, monkeypatch):
     parsed = []
-    monkeypatch.setattr(module, "check_model", lambda *_: parsed.append("model"))
+    monkeypatch.setattr(checked, "check_model", lambda *_: parsed.append("model"))
     monkeypatch.setattr(module, "create_session", lambda *_: parsed.append("session"))
     tiny.extra["golden/3.png"] = b"damaged"
     with pytest.raises(UserError, match=r"golden/3.png does not match its hash"):

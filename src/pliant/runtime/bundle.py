@@ -1,6 +1,5 @@
 """A bundle on the device: opened safely, switched between tiers, asked for verdicts."""
 
-import hashlib
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -13,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.errors import UserError
-from pliant.runtime.archive import Archive, open_archive
-from pliant.runtime.contract import META_FILES, Contract
+from pliant.runtime.checked import Checked, read_checked
 from pliant.runtime.crop import Box
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
-from pliant.runtime.fields import load_json
 from pliant.runtime.given import (
     Image,
     check_box,
@@ -26,22 +23,13 @@ from pliant.runtime.given import (
     largest_side,
     network_input,
 )
-from pliant.runtime.graph import check_model
 from pliant.runtime.images import BadImage, read_image
 from pliant.runtime.selftest import SelfTest, run_self_test
 from pliant.runtime.session import MAX_THREADS, Loaded, create_session
-from pliant.runtime.signature import verify
 from pliant.runtime.verdict import NO_FACE, Prediction, undecided
 
-MAX_CONTRACT_BYTES = 4 * 2**20
-"""Of bundle.json."""
 MAX_SESSIONS = 4
 """Configurations that are kept ready; the one unused for longest makes room."""
-
-_RUNS_IN = {
-    "executorch": "ExecuTorch's runtime (pip install executorch)",
-    "litert": "LiteRT (pip install ai-edge-litert)",
-}
 
 
 class Bundle:
@@ -52,26 +40,17 @@ class Bundle:
     out.
     """
 
-    def __init__(
-        self,
-        *,
-        contract: Contract,
-        sha256: str,
-        signed_by: str | None,
-        files: dict[str, bytes],
-        threads: int,
-        detector: Path | str | None,
-    ) -> None:
-        self.contract = contract
+    def __init__(self, checked: Checked, *, threads: int, detector: Path | str | None) -> None:
+        self.contract = checked.contract
         """bundle.json, checked."""
-        self.sha256 = sha256
+        self.sha256 = checked.sha256
         """Of bundle.json, which holds the hash of every other file: the model's identity."""
-        self.signed_by = signed_by
+        self.signed_by = checked.signed_by
         """The Ed25519 public key whose signature was checked, 64 hexadecimal digits."""
-        self._files, self._threads, self._detector = files, threads, detector
+        self._files, self._threads, self._detector = checked.files, threads, detector
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()  # of what is kept; a prediction does not take it
-        self._loaded = self.load(contract.default_tier)
+        self._loaded = self.load(self.contract.default_tier)
 
     @classmethod
     def open(
@@ -103,12 +82,8 @@ class Bundle:
             raise UserError(f"threads must be a whole number, got {threads!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise UserError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
-        contract, digest, signer, files = _read(open_archive(path), public_key)
-        bundle = cls(
-            contract=contract, sha256=digest, signed_by=signer, files=files, threads=threads,
-            detector=detector,
-        )  # fmt: skip
-        if contract.task == "pad" and detector is not None:
+        bundle = cls(read_checked(path, public_key), threads=threads, detector=detector)
+        if bundle.contract.task == "pad" and detector is not None:
             _ = bundle._finder  # a wrong file is refused now, not at the first face
         if self_test:
             bundle.self_test().require()
@@ -302,33 +277,3 @@ class Bundle:
             reason = f"no threshold is stored for {loaded.name}"
             return undecided(reason), reason, score
         return "bona_fide" if score >= loaded.threshold else "attack", None, score
-
-
-def _read(
-    archive: Archive, public_key: Path | str | None
-) -> tuple[Contract, str, str | None, dict[str, bytes]]:
-    """(contract, its hash, its signer, every file that it lists); nothing is parsed unchecked."""
-    text = archive.read("bundle.json", most=MAX_CONTRACT_BYTES)
-    digest = hashlib.sha256(text).hexdigest()
-    if archive.read("bundle.sha256", most=65) != f"{digest}\n".encode():
-        raise UserError("bundle.json does not match bundle.sha256: the bundle is damaged")
-    record = None
-    if "signature.json" in archive.sizes:
-        record = archive.read("signature.json", most=4096)
-    signer = verify(text, record, public_key)
-    contract = Contract.from_json(load_json(text, "bundle.json"))
-    if contract.target != "onnx":
-        raise UserError(
-            f"this bundle is for {contract.target}; run it in {_RUNS_IN[contract.target]}, or "
-            "export the run again with --target onnx"
-        )
-    unknown = sorted(set(archive.sizes) - set(contract.files) - set(META_FILES))
-    if unknown:
-        raise UserError(f"the bundle holds {unknown[0]}, which bundle.json does not list")
-    files = {name: archive.read(name) for name in contract.files}
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != contract.files[name]:
-            raise UserError(f"{name} does not match its hash: the bundle is damaged")
-    assert contract.selection is not None  # every ONNX bundle has one
-    check_model(files[contract.model_file], contract.selection)
-    return contract, digest, signer, files
