@@ -110,10 +110,32 @@ def static_onnx(
     """
     from onnxscript import optimizer
 
+    model = _exported(net, input_shape, free_batch=False)
+    if _SHAPED & {node.op_type for node in model.graph.node}:
+        model = _exported(net, input_shape, free_batch=True)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if fold_batch_norm:
+        return optimizer.optimize(model)
+    _constants_to_initializers(model.graph)
+    _drop_zero_biases(model.graph)
+    return model
+
+
+_SHAPED = {"Reshape", "Expand", "ConstantOfShape", "Tile"}
+"""Operators that a fixed batch may have gone into; without one, a fixed batch is free already."""
+
+
+def _exported(
+    net: torch.nn.Module, input_shape: Sequence[int], *, free_batch: bool
+) -> onnx.ModelProto:
+    """Torch's export, constants folded; a free batch takes three times as long."""
+    from onnxscript import optimizer
+
     # it says once per process that torchvision is not there
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     # a batch of one would be taken for a constant
-    example = torch.zeros(2, *input_shape[1:])
+    example = torch.zeros(2 if free_batch else 1, *input_shape[1:])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its internals
@@ -125,18 +147,15 @@ def static_onnx(
                 verbose=False,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if free_batch else None,
             )
     except Exception as problem:
-        raise UserError(f"torch cannot export this network to ONNX: {problem}") from problem
+        reason = str(problem).strip().splitlines()[0]
+        raise UserError(f"torch cannot export this network to ONNX: {reason}") from problem
     assert program is not None
     model = program.model_proto
-    if fold_batch_norm:
-        return optimizer.optimize(model)
     optimizer.fold_constants(model)
     optimizer.remove_unused_nodes(model)
-    _constants_to_initializers(model.graph)
-    _drop_zero_biases(model.graph)
     return model
 
 
