@@ -125,7 +125,7 @@ def serving(file: Path | str, *, port: int | None = 0, page: Path | None = None)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
         server.server_close()
@@ -255,7 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_local(self) -> bool:
         host, _, port = self.headers.get("Host", "").partition(":")
-        mine = self.server.server_address[1]
+        assert isinstance(self.server, ThreadingHTTPServer)
+        mine = self.server.server_port
         return host in ("localhost", "127.0.0.1") and port in ("", str(mine))
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -1,0 +1,249 @@
+"""The server of the page: a fixed list of files, to this machine alone, with the right headers."""
+
+import hashlib
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pliant.errors import UserError
+from pliant.jobs import web
+from pliant.runtime.archive import open_archive
+
+CONTRACT: dict[str, Any] = {
+    "format": 1, "name": "test", "pliant": "0", "created": "2026-01-01T00:00:00Z",
+    "target": "onnx", "precision": "fp32", "task": "pad", "classes": ["attack", "bona_fide"],
+    "preprocessing": {"size": 32, "crop_scale": 1.5, "border": "reflect101", "colour": "rgb",
+                      "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    "model_file": "model.onnx", "input_name": "image", "output_name": "logits",
+    "selection": {"offset": 0, "length": 4, "num_blocks": 2, "letters": "LH", "tiers": ["low"]},
+    "tiers": [{"name": "low", "configuration": "LL", "macs": 1, "params": 1, "size_bytes": 4,
+               "threshold": None, "dev": None, "parity": {}}],
+    "default_tier": "low",
+    "golden": [{"file": "golden/0.png", "box": None, "probabilities": {"low": [0.5, 0.5]}}],
+    "tolerance": 1e-3, "licence": "none", "provenance": {},
+    "files": {"model.onnx": "0" * 64, "golden/0.png": "0" * 64},
+}  # fmt: skip
+
+
+def write_folder(folder: Path, **changes: Any) -> Path:
+    """A bundle that has everything but a model that runs."""
+    record = json.dumps(CONTRACT | changes).encode()
+    files = {
+        "bundle.json": record,
+        "bundle.sha256": hashlib.sha256(record).hexdigest().encode() + b"\n",
+        "model.onnx": b"m" * 100,
+        "golden/0.png": b"p" * 50,
+    }
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "bundle")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """Stands for the installed page."""
+    folder = tmp_path / "page"
+    (folder / "vendor").mkdir(parents=True)
+    for name in web.PAGE_FILES:
+        (folder / name).write_text(f"this is {name}")
+    (folder / "vendor.json").write_text('{"a.mjs": "a/dist/a.mjs", "a.wasm": "a/dist/a.wasm"}')
+    for name in ("a.mjs", "a.wasm"):
+        (folder / "vendor" / name).write_text(name)
+    (folder / "secret.txt").write_text("secret")
+    return folder
+
+
+@pytest.fixture
+def port(bundle: Path, page: Path) -> Iterator[int]:
+    with web.serving(bundle, page=page) as address:
+        yield int(address.rstrip("/").rpartition(":")[2])
+
+
+def get(port: int, path: str, *, method: str = "GET", host: str | None = None) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.putrequest(method, path, skip_host=True)
+    connection.putheader("Host", host or f"127.0.0.1:{port}")
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), body
+
+
+def test_page_and_parts_have_their_types(port: int):
+    for path, kind, body in [
+        ("/", "text/html; charset=utf-8", b"this is index.html"),
+        ("/pliant.js", "text/javascript; charset=utf-8", b"this is pliant.js"),
+        ("/vendor/a.mjs", "text/javascript; charset=utf-8", b"a.mjs"),
+        ("/vendor/a.wasm", "application/wasm", b"a.wasm"),
+        ("/mark.svg", "image/svg+xml", b"this is mark.svg"),
+        ("/pliant.js?again", "text/javascript; charset=utf-8", b"this is pliant.js"),
+    ]:
+        status, headers, found = get(port, path)
+        assert (status, headers["Content-Type"], found) == (200, kind, body)
+
+
+def test_headers_isolate_the_page_and_let_nothing_out(port: int):
+    for path in ("/", "/vendor/a.mjs", "/nothing"):
+        headers = get(port, path)[1]
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        policy = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["connect-src"] == "'self'"
+        assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/secret.txt", "/../secret.txt", "/vendor/../secret.txt", "/%2e%2e/secret.txt",
+        "//etc/passwd", "/vendor/", "/index.html/", "/vendor.json", "http://elsewhere/",
+    ],
+)  # fmt: skip
+def test_nothing_but_the_list_is_handed_out(port: int, path: str):
+    status, _, body = get(port, path)
+    assert status in (400, 404)
+    assert b"secret" not in body
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1:1", "[::1]", " "])
+def test_other_names_are_not_answered(port: int, host: str):
+    status, _, body = get(port, "/bundle.pliant", host=host)
+    assert status == 421
+    assert len(body) < 100
+
+
+def test_localhost_and_head_are_answered(port: int):
+    assert get(port, "/", host=f"localhost:{port}")[0] == 200
+    status, headers, body = get(port, "/bundle.pliant", method="HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) > 150
+    assert get(port, "/", method="POST")[0] == 501
+
+
+def test_a_folder_is_served_as_one_stored_zip(port: int, bundle: Path, tmp_path: Path):
+    packed = tmp_path / "packed.pliant"
+    packed.write_bytes(get(port, "/bundle.pliant")[2])
+    with zipfile.ZipFile(packed) as file:
+        assert {entry.compress_type for entry in file.infolist()} == {zipfile.ZIP_STORED}
+    archive = open_archive(packed)
+    assert {name: archive.read(name) for name in archive.sizes} == {
+        name: (bundle / name).read_bytes() for name in archive.sizes
+    }
+    assert len(archive.sizes) == 4
+    assert web.bundle_bytes(packed) == packed.read_bytes()  # a file is served as it is
+
+
+def test_what_no_browser_runs_is_refused(tmp_path: Path):
+    mobile = write_folder(tmp_path / "mobile", target="litert")
+    with pytest.raises(UserError, match="for litert"):
+        web.bundle_bytes(mobile)
+    (mobile / "bundle.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        web.bundle_bytes(mobile)
+    with pytest.raises(UserError, match="no such bundle"):
+        web.bundle_bytes(tmp_path / "none")
+
+
+def test_missing_parts_say_what_to_run(tmp_path: Path, page: Path):
+    with pytest.raises(UserError, match=r"without its page.*pip install"):
+        web.page_files(tmp_path / "none")
+    (page / "vendor" / "a.wasm").unlink()
+    with pytest.raises(UserError, match=r"lacks a\.wasm.*pip install"):
+        web.page_files(page)
+    (page / "package-lock.json").write_text("{}")
+    with pytest.raises(UserError, match="npm ci --prefix"):
+        web.page_files(page)
+
+
+def test_the_checkouts_page_lists_what_it_needs():
+    demo = Path(__file__).parents[2] / "demo"
+    listed = json.loads((demo / web.VENDOR_LIST).read_text())
+    script = (demo / "pliant.js").read_text()
+    pinned = json.loads((demo / "package.json").read_text())["dependencies"]
+    for inside in listed.values():
+        assert any(inside.startswith(f"{name}/") for name in pinned)
+    assert all(version[0].isdigit() for version in pinned.values()), "pinned, not ranged"
+    for name in ("ort.wasm.min.mjs", "human.esm.js", "blazeface.json"):
+        assert name in listed
+        assert name in script
+    lock = (demo / "package-lock.json").read_text()
+    assert '"resolved"' not in lock or '"resolved": "https://registry.npmjs.org/' in lock
+    page = (demo / "index.html").read_text()
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_taken_port_is_said_or_avoided(bundle: Path, page: Path, monkeypatch: Any):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(UserError, match=f"port {port} cannot be used"),
+            web.serving(bundle, port=port, page=page),
+        ):
+            pass
+        monkeypatch.setattr(web, "PORT", port)
+        with web.serving(bundle, port=None, page=page) as address:
+            assert str(port) not in address
+    with (
+        pytest.raises(UserError, match=r"\[0, 65535\]"),
+        web.serving(bundle, port=70_000, page=page),
+    ):
+        pass
+
+
+def test_many_at_once(port: int):
+    bodies = []
+    threads = [
+        threading.Thread(target=lambda: bodies.append(get(port, "/vendor/a.wasm")[2]))
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bodies == [b"a.wasm"] * 16
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as SIGINT")
+def test_ctrl_c_ends_it_cleanly(bundle: Path, page: Path):
+    code = (
+        "import pathlib, sys; from pliant.jobs import web;"
+        "web.page_folder = lambda: pathlib.Path(sys.argv[2]);"
+        "done = web.web(pathlib.Path(sys.argv[1]), port=0, open=False);"
+        "print(done.address, web.summary(done))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(bundle), str(page)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert said.startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert out == f"{said.split()[0]} []\n"
+    assert err == "stopped\n"
