@@ -77,10 +77,11 @@ def adaptive_onnx(
     everything = network.extract(ALL * network.num_blocks)
     model = static_onnx(everything, input_shape, fold_batch_norm=False)
     rows = _statistics_by_row(model, network)
-    _wrap_branches(model, network, {node.output[0] for node in rows})
+    _wrap_branches(model, network, {name for node in rows for name in node.output})
     num_flags = network.num_blocks * (len(network.letters) - 1)
     length = num_flags + 1 + len(network.tiers)
-    _replace(model.graph.node, [*_selection(model, num_flags, length), *rows, *model.graph.node])
+    rows = _selection(model, num_flags, length) + rows
+    _replace(model.graph.node, [*rows, *model.graph.node])
     _tidy(model)
     data, offset = place_of_selection(model, length)
     selection = Selection(
@@ -186,28 +187,35 @@ def _scopes(node: NodeProto) -> list[str]:
 
 
 def _statistics_by_row(model: onnx.ModelProto, network: AdaptiveNetwork) -> list[NodeProto]:
-    """Mean and variance of every batch norm become rows: training's own, then each tier's.
+    """All means and variances in one matrix: row 0 as training kept them, then a row per tier.
 
-    The nodes that take the row come back; they stand before everything else.
+    The nodes that take one row and cut it into its vectors come back; they stand before the rest.
     """
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     order = {path: index for index, (path, _) in enumerate(tiered_norms(network.net))}
-    rows: list[NodeProto] = []
+    names: list[str] = []
+    columns: list[np.ndarray] = []
     for node in model.graph.node:
         if node.op_type != "BatchNormalization":
             continue
         path = node.input[3].removesuffix(".running_mean")
-        for place, which in ((3, 0), (4, 1)):
-            name = node.input[place]
+        for name, which in ((node.input[3], 0), (node.input[4], 1)):
             own = numpy_helper.to_array(held[name])
-            stacked = [own] + [
-                own if pair is None else pair[which].detach().cpu().numpy()
-                for pair in (t.statistics.values[order[path]] for t in network.tiers.values())
-            ]
-            held[name].CopyFrom(numpy_helper.from_array(np.stack(stacked), name))
-            rows.append(helper.make_node("Gather", [name, ROW], [f"{name}.row"]))
-            node.input[place] = f"{name}.row"
-    return rows
+            of_tiers = [t.statistics.values[order[path]] for t in network.tiers.values()]
+            rows = [own, *(own if p is None else p[which].cpu().numpy() for p in of_tiers)]
+            names.append(name)
+            columns.append(np.stack(rows))  # (1 + tiers, channels)
+    if not names:
+        return []
+    widths = np.array([part.shape[1] for part in columns])
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
+    kept.append(numpy_helper.from_array(np.concatenate(columns, axis=1), "statistics"))
+    kept.append(numpy_helper.from_array(widths, "channels"))
+    _replace(model.graph.initializer, kept)
+    return [
+        helper.make_node("Gather", ["statistics", ROW], ["statistics.row"]),
+        helper.make_node("Split", ["statistics.row", "channels"], names),
+    ]
 
 
 def _wrap_branches(model: onnx.ModelProto, network: AdaptiveNetwork, rows: set[str]) -> None:
