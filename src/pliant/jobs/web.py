@@ -92,10 +92,12 @@ def web(
             parts are missing.
     """
     with serving(file, port=port) as address:
-        print(f"{address}  (for this machine alone; Ctrl-C stops it)", file=sys.stderr, flush=True)
-        if open:
-            webbrowser.open(address)
         try:
+            print(
+                f"{address}  (for this machine alone; Ctrl-C stops it)", file=sys.stderr, flush=True
+            )
+            if open:
+                webbrowser.open(address)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
