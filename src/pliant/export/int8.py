@@ -31,6 +31,7 @@ from pliant.export.onnx import (
     OUTPUT,
     SELECTION,
     AdaptiveOnnx,
+    free_the_batch,
     place_of_selection,
     static_onnx,
 )
@@ -135,6 +136,7 @@ def merged(graphs: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
         list(first.graph.output),
         [*pool.tensors, numpy_helper.from_array(np.zeros(1 + len(graphs), bool), SELECTION)],
     )
+    free_the_batch(inside)
     made = helper.make_model(inside, opset_imports=list(first.opset_import))
     made.ir_version = first.ir_version
     made.producer_name = "pliant"

@@ -114,13 +114,18 @@ def static_onnx(
     model = _exported(net, input_shape, free_batch=False)
     if _SHAPED & {node.op_type for node in model.graph.node}:
         model = _exported(net, input_shape, free_batch=True)
-    for value in (model.graph.input[0], model.graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    free_the_batch(model.graph)
     if fold_batch_norm:
         return optimizer.optimize(model)
     _constants_to_initializers(model.graph)
     _drop_zero_biases(model.graph)
     return model
+
+
+def free_the_batch(graph: onnx.GraphProto) -> None:
+    """Input and output take and give any number of images."""
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 _SHAPED = {"Reshape", "Expand", "ConstantOfShape", "Tile"}
@@ -157,6 +162,7 @@ def _exported(
     model = program.model_proto
     optimizer.fold_constants(model)
     optimizer.remove_unused_nodes(model)
+    model.graph.ClearField("value_info")  # shapes of the example's batch
     return model
 
 
