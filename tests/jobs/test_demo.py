@@ -16,12 +16,12 @@ def test_a_tiny_demo_leaves_all_it_promises(tmp_path: Path):
     out = tmp_path / "demo"
     result = demo(out, settings=TINY)
     names = {p.name for p in out.iterdir()}
-    assert names == {"data-synthetic", "run", "evaluation", "report.html"}
+    assert names == {"data-synthetic", "run", "evaluation", "report.html", "face.pliant"}
     assert {row["tier"] for row in result["evaluation"]["tiers"]} >= {"low", "high", "max"}
     page = (out / "report.html").read_text()
     assert "synthetic" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert str(out) in str(summary(result)[-1])
+    assert f"pliant web {out / 'face.pliant'}" in str(summary(result)[-1])
     with pytest.raises(UserError, match="exists already"):
         demo(out, settings=TINY)
 

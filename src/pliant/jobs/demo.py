@@ -1,8 +1,9 @@
-"""`pliant demo`: synthetic faces and attacks -> training -> thresholds -> evaluation -> a report.
+"""`pliant demo`: synthetic faces and attacks -> training -> evaluation -> a report, and a bundle.
 
     OUT/data-synthetic/   the rig's images and manifest
     OUT/run/              the run folder: weights, tiers, thresholds
     OUT/evaluation/       evaluation.json, scores_<tier>.csv
+    OUT/face.pliant       the model for every device, in one file
     OUT/report.html       what to open
 
 A file UNFINISHED stands in OUT until all is there; a folder that holds it may be replaced.
@@ -55,7 +56,7 @@ def demo(
     *,
     settings: Annotated[DemoSettings, arg(name="")] = DemoSettings(),
 ) -> dict[str, Any]:
-    """Render a data set, train on it, evaluate every tier and write report.html, in one go.
+    """Render a data set, train on it, evaluate every tier, write report.html and a bundle.
 
     Args:
         out: A new folder.
@@ -122,19 +123,27 @@ def _training(settings: DemoSettings) -> dict[str, Any]:
 def _steps(out: Path, settings: DemoSettings) -> dict[str, Any]:
     from pliant.data.rig import write_rig
     from pliant.jobs.evaluate import evaluate
+    from pliant.jobs.export import export
     from pliant.jobs.train import train
 
     begin = time.perf_counter()
     data, run, evaluation = out / "data-synthetic", out / "run", out / "evaluation"
-    _say(f"1/3 rendering {settings.subjects} synthetic people and their attacks")
+    _say(f"1/4 rendering {settings.subjects} synthetic people and their attacks")
     write_rig(_rig(settings), data)
-    _say("2/3 training one network for all tiers")
+    _say("2/4 training one network for all tiers")
     train(data, run, **_training(settings))
-    _say("3/3 evaluating every tier on people it has never seen")
+    _say("3/4 evaluating every tier on people it has never seen")
     result = evaluate(run, data, evaluation, seed=settings.seed)
+    _say("4/4 writing all tiers into one file")
+    exported = export(run, out=out / "face.pliant", name="pliant demo", licence="Apache-2.0")
     report = (evaluation / "report.html").replace(out / "report.html")
     seconds = time.perf_counter() - begin
-    return {"report": report, "seconds": seconds, "evaluation": result | {"report": report}}
+    return {
+        "report": report,
+        "bundle": exported.out,
+        "seconds": seconds,
+        "evaluation": result | {"report": report},
+    }
 
 
 def summary(result: Mapping[str, Any]) -> list:
@@ -144,7 +153,8 @@ def summary(result: Mapping[str, Any]) -> list:
     minutes, seconds = divmod(round(result["seconds"]), 60)
     return [
         table(result["evaluation"])[0],
-        f"{minutes} min {seconds} s. Open {result['report']}",
+        f"{minutes} min {seconds} s. Open {result['report']}; "
+        f"see it run with pliant web {result['bundle']}",
     ]
 
 
