@@ -1,0 +1,96 @@
+"""8-bit tiers in one file: each as its own quantised graph, the filters stored once."""
+
+import copy
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from pliant.adaptive.network import AdaptiveNetwork
+from pliant.errors import UserError
+from pliant.export.int8 import _close, int8_onnx, quantised
+from pliant.export.onnx import INPUT, OUTPUT, SELECTION, AdaptiveOnnx, static_onnx
+from pliant.export.parity import logits, session
+
+SIDE = 32
+TIERS = ("low", "high")
+
+
+@pytest.fixture(scope="module")
+def two(network: AdaptiveNetwork) -> AdaptiveNetwork:
+    """The network with two of its tiers."""
+    fewer = copy.deepcopy(network)
+    for name in set(fewer.tiers) - set(TIERS):
+        del fewer.tiers[name]
+    return fewer
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (8, 3, SIDE, SIDE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def exported(two: AdaptiveNetwork, images: np.ndarray) -> AdaptiveOnnx:
+    return int8_onnx(two, images, default="high")
+
+
+def run(data: bytes, images: np.ndarray) -> np.ndarray:
+    return np.asarray(session(data).run([OUTPUT], {INPUT: images})[0])
+
+
+def test_every_tier_is_its_own_quantised_graph(
+    two: AdaptiveNetwork, exported: AdaptiveOnnx, images: np.ndarray
+) -> None:
+    for tier in TIERS:
+        alone = quantised(static_onnx(two.extract(tier), images.shape), images)
+        expected = run(alone.SerializeToString(), images)
+        found = run(exported.configured("", tier), images)
+        # filters may differ by a tie of rounding, one step of 255
+        assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+        exact = logits(two, tier, images)
+        assert np.abs(found - exact).max() < 0.35 * np.abs(exact).max()
+
+
+def test_filters_are_stored_once(two: AdaptiveNetwork, exported: AdaptiveOnnx) -> None:
+    model = onnx.load_from_string(exported.data)
+    filters = [
+        numpy_helper.to_array(tensor).size
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+    ]
+    used = sum(p.numel() for p in two.parameters() if p.ndim > 1)
+    assert sum(filters) == used
+    assert all(not node.attribute[0].g.initializer for node in model.graph.node if node.attribute)
+
+
+def test_the_selection_is_one_flag_per_tier(exported: AdaptiveOnnx, images: np.ndarray) -> None:
+    assert exported.selection.num_blocks == 0
+    assert exported.selection.length == 1 + len(TIERS)
+    start = exported.selection.offset
+    assert exported.data[start : start + 3] == b"\x00\x00\x01"  # as it is: high
+    (tensor,) = [
+        t for t in onnx.load_from_string(exported.data).graph.initializer if t.name == SELECTION
+    ]
+    assert tensor.raw_data == b"\x00\x00\x01"
+    np.testing.assert_array_equal(
+        run(exported.data, images), run(exported.configured("", "high"), images)
+    )
+    assert np.abs(run(exported.data, images) - run(exported.configured("", "low"), images)).max()
+
+
+def test_ties_of_rounding_are_one_filter_and_other_differences_are_not() -> None:
+    value = np.array([[-128, 0, 127]], np.int8)
+    assert _close(value, np.array([[-127, 1, 126]], np.int8))
+    assert not _close(value, np.array([[-126, 0, 127]], np.int8))
+    assert not _close(value, np.array([[127, 0, -128]], np.int8))  # no wrapping around
+
+
+def test_refusals(network: AdaptiveNetwork, two: AdaptiveNetwork, images: np.ndarray) -> None:
+    with pytest.raises(UserError, match="need calibration images"):
+        int8_onnx(two, images[:0], default="high")
+    bare = copy.deepcopy(two)
+    bare.tiers.clear()
+    with pytest.raises(UserError, match="no tiers to export"):
+        int8_onnx(bare, images, default="high")
