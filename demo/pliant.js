@@ -620,7 +620,7 @@ const RUNS_A_ROUND = 7;
 const MAX_BURST_MS = 1000;
 const PHOTO = { width: 640, height: 480, face: [220, 100, 200, 240] };
 
-/** Median milliseconds of each tier on this device, from the face's box to the score. */
+/** Median milliseconds of each tier on this device, from the face's box to the score; finding the face is the same in all. */
 export async function measureTiers(model, progress = () => {}) {
   const image = noise(PHOTO.width, PHOTO.height);
   const box = model.contract.task === "pad" ? PHOTO.face : null;
@@ -787,7 +787,8 @@ function furnish() {
   document.title = `${contract.name} – pliant`;
   $("model-name").textContent = contract.name;
   $("notice").textContent = SYNTHETIC_ALONE;
-  $("notice").hidden = !contract.provenance.data?.synthetic;
+  $("notice").hidden = contract.task !== "pad" || !contract.provenance.data?.synthetic;
+  $("trace-meaning").textContent = `higher = more ${contract.task === "pad" ? "bona fide" : "probable"}`;
   $("opening").hidden = true;
   $("bench").hidden = false;
   $("open-bundle").hidden = false;
@@ -1261,7 +1262,7 @@ async function findMyTier() {
   }
   remember(hash, { budget, ms: page.tierMs, tier: best.name });
   await switchTo(best.name, best.configuration);
-  $("found").textContent = `${best.name} is your tier: ${page.tierMs[best.name].toFixed(1)} ms from face to score, within ${budget} ms. Remembered for this bundle.`;
+  $("found").textContent = `${best.name} is your tier: ${page.tierMs[best.name].toFixed(1)} ms an image, within ${budget} ms. Remembered for this bundle.`;
 }
 
 // ---- a configuration of one's own
