@@ -11,7 +11,7 @@ every score is the true bundle's). All else is a failure: `crash` (the process d
 new ones that fit, so that the parsers behind them are reached. Cases run in child processes, many
 in each; case k is the same on every machine. Exit code 1 if anything failed. In the published run,
 ONNX Runtime 1.31.1, `tiny` is the bundle that tests/runtime/conftest.py builds, and `face` one of
-`pliant export` with four tiers at 96 px.
+`pliant export` with four tiers at 64 px.
 """
 
 import argparse
