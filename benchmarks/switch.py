@@ -2,8 +2,8 @@
 
     PLIANT_DATA=... python benchmarks/switch.py
 
-PTA-MobileNetV2 of width 1, random weights and statistics, each tier at 96, 128 and 224 px on one and
-two threads, batch 1, ONNX Runtime on the CPU:
+PTA-MobileNetV2 of width 1, random weights and statistics, each tier at 96, 128 and 224 px on one
+and two threads, batch 1, ONNX Runtime on the CPU:
 
     ours      the bundle's model.onnx, its selection patched in memory
     static    a file of its own per tier, exported alone, batch norms folded by torch's exporter
@@ -136,7 +136,7 @@ def switching(
 
 
 def as_input(adaptive: AdaptiveOnnx, letters: str, tier: str) -> tuple[bytes, np.ndarray]:
-    """The file with the blocks' flags as a graph input (statistics stay constant), and the flags."""
+    """The file with the blocks' flags as a graph input, and the flags; statistics stay constant."""
     model = onnx.load_from_string(adaptive.configured(letters, tier))
     selection = adaptive.selection
     num_flags = selection.num_blocks * (len(selection.letters) - 1)

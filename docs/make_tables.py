@@ -140,6 +140,61 @@ def transfer() -> str:
     return markdown(["variant: tier", *tests], lines)
 
 
+def switch() -> str:
+    """One row per size, threads and tier: ours beside a static file and flags as an input."""
+    lines = []
+    for (size, threads, tier), rows in grouped(
+        read("switch.csv"), ("size", "threads", "tier")
+    ).items():
+        ways = {row["way"]: row for row in rows}
+        if "ours" not in ways:  # the peers: another network, so no ratio
+            lines += [
+                [f"{way}, {size} px, {threads}", row["ms"], "", "", "", row["file_mb"]]
+                for way, row in ways.items()
+            ]
+            continue
+        ours = ways["ours"]
+        lines.append(
+            [
+                f"{tier}, {size} px, {threads}",
+                ours["ms"],
+                ours["ratio"],
+                ways["input"]["ratio"],
+                f"{float(ours['switch_ms']):.0f}",
+                ours["file_mb"],
+            ]
+        )
+    header = ["tier, input, threads", "ms", "/ static", "flags fed / static", "switch, ms", "MB"]
+    return markdown(header, lines)
+
+
+def mobile() -> str:
+    """One row per run time and network: what sharing saves, and what it costs."""
+    lines = []
+    for (runtime, version, network, side), rows in grouped(
+        read("mobile.csv"), ("runtime", "version", "network", "side")
+    ).items():
+        first = rows[0]
+        sizes = [f"{int(first[c]) / 1e6:.1f}" for c in ("shared_bytes", "separate_bytes")]
+        ratios = [float(row["shared_ms"]) / float(row["separate_ms"]) for row in rows]
+        lines.append(
+            [
+                f"{runtime} {version}, {network}, {side} px",
+                *sizes,
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
+                f"{max(float(row['max_abs_logits']) for row in rows):.0e}",
+            ]
+        )
+    header = [
+        "run time, network",
+        "MB, one file",
+        "MB, four files",
+        "ms / separate",
+        "logits off by",
+    ]
+    return markdown(header, lines)
+
+
 SHOWN = (
     "naive",
     "plain, camera + simulated attacks",
@@ -156,6 +211,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar": lambda: tiers("cifar", "accuracy, %", scale=100, digits=1),
     "time": training_time,
     "transfer": transfer,
+    "switch": switch,
+    "mobile": mobile,
 }
 """Marker name -> the function that makes its table."""
 

@@ -7,12 +7,18 @@ what lets tiers share them: a tier's batch norm only scales the filters of a con
 positive factor or all by one sign, and a symmetric grid per channel scales along. So the 8-bit
 filters of all tiers are equal but for ties of rounding; scales and biases are the tier's own.
 
+What lies before the first adaptive block stays float32: under 0.1 % of the weights. In ImageNet
+checkpoints the first depthwise filters of MobileNetV2 differ in range by four orders of magnitude
+between channels; on NUAA, rounding them moved the scores of the lightest tier by 0.13 on average,
+and without them by 0.02.
+
 ONNX Runtime's own static quantiser does each tier (it skips the bodies of `If`s, so it never sees
 the merged graph). In the merged graph the tiers stand in nested `If`s on the selection, which fold
 away when a session is created. Other configurations than the tiers have no ranges and no place.
 """
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
@@ -24,6 +30,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pliant.adaptive.block import PTABlock
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.errors import UserError
 from pliant.export.onnx import (
@@ -60,7 +67,11 @@ def int8_onnx(
     if not len(calibration):
         raise UserError("8-bit ranges need calibration images, got none")
     graphs = {
-        name: quantised(static_onnx(network.extract(name), calibration.shape), calibration)
+        name: quantised(
+            static_onnx(network.extract(name), calibration.shape),
+            calibration,
+            first=first_block(network),
+        )
         for name in network.tiers
     }
     model = merged(graphs)
@@ -73,8 +84,29 @@ def int8_onnx(
     return AdaptiveOnnx(found.configured("", default), selection)
 
 
-def quantised(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> onnx.ModelProto:
-    """One plain graph with quantise and dequantise nodes around its operators."""
+def first_block(network: AdaptiveNetwork) -> str:
+    """Path of the first adaptive block; empty where there is none."""
+    paths = (path for path, m in network.net.named_modules() if isinstance(m, PTABlock))
+    return next(paths, "")
+
+
+def quantised(
+    model: onnx.ModelProto, calibration: NDArray[np.float32], *, first: str = ""
+) -> onnx.ModelProto:
+    """One plain graph with quantise and dequantise nodes around its operators.
+
+    Args:
+        model: As `static_onnx` gives it; it is not changed.
+        calibration: Inputs, float32 (N, C, H, W).
+        first: Path of the module that is quantised first; what comes before stays float32.
+    """
+    model = copy.deepcopy(model)  # the quantiser moves its weights
+    kept: list[str] = []
+    for place, node in enumerate(model.graph.node):
+        if any(name.startswith(f"{first}.") for name in node.input):
+            break
+        node.name = node.name or f"node.{place}"
+        kept.append(node.name)
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
@@ -102,6 +134,7 @@ def quantised(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> onnx.
                     per_channel=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
+                    nodes_to_exclude=kept if first else [],
                 )
         finally:
             logging.disable(logging.NOTSET)

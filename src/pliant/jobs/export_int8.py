@@ -81,7 +81,7 @@ def int8_model(
             f"{data} gives {len(train)} training and {len(dev)} dev images; 8 bits are calibrated "
             "on the former and judged on the latter, so both are needed"
         )
-    calibration, inputs = _inputs(run, train), _inputs(run, dev)
+    calibration, inputs = inputs_of(run, train), inputs_of(run, dev)
     exported = int8_onnx(run.model, calibration, default=default)
     records: dict[str, dict[str, Any]] = {}
     probabilities: dict[str, np.ndarray] = {}
@@ -135,7 +135,7 @@ def _guard(tier: str, before: Quality, after: Quality, max_change: float) -> Non
             )
 
 
-def _inputs(run: Run, samples: Sequence[Sample]) -> np.ndarray:
+def inputs_of(run: Run, samples: Sequence[Sample]) -> np.ndarray:
     """The network's input, float32 (N, 3, size, size)."""
     crops = crops_of(samples, run.preprocessing)
     images = [crops[i]["image"] for i in watched(range(len(crops)), len(crops), "cutting")]
