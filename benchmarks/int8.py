@@ -19,8 +19,9 @@ import numpy as np
 from pliant.data.crops import load_or_skip
 from pliant.export.golden import golden_images
 from pliant.export.int8 import first_block, quantised
-from pliant.export.onnx import INPUT, adaptive_onnx, static_onnx
+from pliant.export.onnx import adaptive_onnx
 from pliant.export.parity import session
+from pliant.export.static import INPUT, static_onnx
 from pliant.jobs.export import default_tier
 from pliant.jobs.export_int8 import inputs_of, int8_model
 from pliant.jobs.search import dev_and_train

@@ -33,8 +33,9 @@ from onnx import TensorProto, helper
 
 from pliant.adaptive.calibration import calibrate
 from pliant.adaptive.network import AdaptiveNetwork, pta_mobilenet_v2
-from pliant.export.onnx import INPUT, SELECTION, AdaptiveOnnx, adaptive_onnx, static_onnx
+from pliant.export.onnx import SELECTION, AdaptiveOnnx, adaptive_onnx
 from pliant.export.parity import session
+from pliant.export.static import INPUT, static_onnx
 from pliant.metrics.latency import measure_times
 from pliant.runtime.files import write_atomic
 

@@ -10,8 +10,9 @@ from onnx import TensorProto, numpy_helper
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.errors import UserError
 from pliant.export.int8 import _close, int8_onnx, quantised
-from pliant.export.onnx import INPUT, OUTPUT, SELECTION, AdaptiveOnnx, static_onnx
+from pliant.export.onnx import SELECTION, AdaptiveOnnx
 from pliant.export.parity import logits, session
+from pliant.export.static import INPUT, OUTPUT, static_onnx
 
 SIDE = 32
 TIERS = ("low", "high")

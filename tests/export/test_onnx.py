@@ -11,15 +11,9 @@ import torch
 from pliant.adaptive.network import AdaptiveNetwork, make_adaptive, pta_mobilenet_v2
 from pliant.adaptive.statistics import tiered_norms
 from pliant.errors import UserError
-from pliant.export.onnx import (
-    INPUT,
-    OUTPUT,
-    SELECTION,
-    AdaptiveOnnx,
-    adaptive_onnx,
-    static_onnx,
-)
+from pliant.export.onnx import SELECTION, AdaptiveOnnx, adaptive_onnx
 from pliant.export.parity import check_parity, configurations, logits, session, softmax
+from pliant.export.static import INPUT, OUTPUT, static_onnx
 from pliant.models.mobilenet_v2 import mobilenet_v2
 
 SIDE = 32

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-_HOME = {"AdaptiveOnnx": "onnx", "adaptive_onnx": "onnx", "static_onnx": "onnx"}
+_HOME = {"AdaptiveOnnx": "onnx", "adaptive_onnx": "onnx", "static_onnx": "static"}
 __all__ = sorted(_HOME)
 
 

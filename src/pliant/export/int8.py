@@ -33,15 +33,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pliant.adaptive.block import PTABlock
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.errors import UserError
-from pliant.export.onnx import (
-    INPUT,
-    OUTPUT,
-    SELECTION,
-    AdaptiveOnnx,
-    free_the_batch,
-    place_of_selection,
-    static_onnx,
-)
+from pliant.export.onnx import SELECTION, AdaptiveOnnx, place_of_selection
+from pliant.export.static import INPUT, OUTPUT, free_the_batch, static_onnx
 from pliant.runtime.contract import Selection
 
 MAX_ROUNDING_STEPS = 1
@@ -116,9 +109,9 @@ def quantised(
                 np.array_split(calibration, len(calibration))
             )
 
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        def get_next(self) -> dict[str, NDArray[np.float32]]:
             batch = next(self.rest, None)
-            return None if batch is None else {INPUT: batch}
+            return {} if batch is None else {INPUT: batch}
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

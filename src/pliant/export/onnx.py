@@ -16,16 +16,12 @@ per batch norm, taken by one index that is computed from the selection. Two node
 chain of `If`s as long as the tiers, and just as constant.
 """
 
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pliant.adaptive.block import PTABlock
@@ -33,10 +29,9 @@ from pliant.adaptive.configuration import ALL
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.adaptive.statistics import tiered_norms
 from pliant.errors import UserError
+from pliant.export.static import INPUT, OUTPUT, replace, static_onnx
 from pliant.runtime.contract import Selection
 
-INPUT, OUTPUT = "image", "logits"
-"""Names of the model's input, float32 (batch, C, H, W), and output, float32 (batch, K)."""
 SELECTION, ROW = "selection", "statistics_row"
 
 
@@ -81,7 +76,7 @@ def adaptive_onnx(
     num_flags = network.num_blocks * (len(network.letters) - 1)
     length = num_flags + 1 + len(network.tiers)
     rows = _selection(model, num_flags, length) + rows
-    _replace(model.graph.node, [*rows, *model.graph.node])
+    replace(model.graph.node, [*rows, *model.graph.node])
     _tidy(model)
     data, offset = place_of_selection(model, length)
     selection = Selection(
@@ -94,94 +89,6 @@ def adaptive_onnx(
     name = default or list(network.tiers)[-1]
     found = AdaptiveOnnx(data, selection)
     return AdaptiveOnnx(found.configured(str(network.tiers[name].configuration), name), selection)
-
-
-def static_onnx(
-    net: torch.nn.Module, input_shape: Sequence[int], *, fold_batch_norm: bool = True
-) -> onnx.ModelProto:
-    """One plain network as ONNX, such as `AdaptiveNetwork.extract` gives; the batch stays free.
-
-    Args:
-        net: In eval mode.
-        input_shape: (batch, C, H, W).
-        fold_batch_norm: Whether batch norms become part of their convolutions.
-
-    Raises:
-        UserError: if torch cannot export it.
-    """
-    from onnxscript import optimizer
-
-    model = _exported(net, input_shape, free_batch=False)
-    if _SHAPED & {node.op_type for node in model.graph.node}:
-        model = _exported(net, input_shape, free_batch=True)
-    free_the_batch(model.graph)
-    if fold_batch_norm:
-        return optimizer.optimize(model)
-    _constants_to_initializers(model.graph)
-    _drop_zero_biases(model.graph)
-    return model
-
-
-def free_the_batch(graph: onnx.GraphProto) -> None:
-    """Input and output take and give any number of images."""
-    for value in (graph.input[0], graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-
-
-_SHAPED = {"Reshape", "Expand", "ConstantOfShape", "Tile"}
-"""Operators that a fixed batch may have gone into; without one, a fixed batch is free already."""
-
-
-def _exported(
-    net: torch.nn.Module, input_shape: Sequence[int], *, free_batch: bool
-) -> onnx.ModelProto:
-    """Torch's export, constants folded; a free batch takes three times as long."""
-    from onnxscript import optimizer
-
-    # it says once per process that torchvision is not there
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    # a batch of one would be taken for a constant
-    example = torch.zeros(2 if free_batch else 1, *input_shape[1:])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, about its internals
-            program = torch.onnx.export(
-                net.cpu().eval(),
-                (example,),
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if free_batch else None,
-            )
-    except Exception as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise UserError(f"torch cannot export this network to ONNX: {reason}") from problem
-    assert program is not None
-    model = program.model_proto
-    optimizer.fold_constants(model)
-    optimizer.remove_unused_nodes(model)
-    model.graph.ClearField("value_info")  # shapes of the example's batch
-    return model
-
-
-def _constants_to_initializers(graph: onnx.GraphProto) -> None:
-    """Constants are shared between modules, so they must not stay with the first one's nodes."""
-    constants = [node for node in graph.node if node.op_type == "Constant"]
-    for node in constants:
-        tensor = node.attribute[0].t
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
-    _replace(graph.node, [node for node in graph.node if node.op_type != "Constant"])
-
-
-def _drop_zero_biases(graph: onnx.GraphProto) -> None:
-    """The exporter gives every convolution a bias; without one, a batch norm does its work."""
-    zero = {t.name for t in graph.initializer if not numpy_helper.to_array(t).any()}
-    for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in zero:
-            del node.input[2]
 
 
 def _scopes(node: NodeProto) -> list[str]:
@@ -217,7 +124,7 @@ def _statistics_by_row(model: onnx.ModelProto, network: AdaptiveNetwork) -> list
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     kept.append(numpy_helper.from_array(np.concatenate(columns, axis=1), "statistics"))
     kept.append(numpy_helper.from_array(widths, "channels"))
-    _replace(model.graph.initializer, kept)
+    replace(model.graph.initializer, kept)
     return [
         helper.make_node("Gather", ["statistics", ROW], ["statistics.row"]),
         helper.make_node("Split", ["statistics.row", "channels"], names),
@@ -246,7 +153,7 @@ def _wrap_branches(model: onnx.ModelProto, network: AdaptiveNetwork, rows: set[s
             nodes.append(item)
         else:
             nodes += _block(blocks[item], paths[item], by_block[item], network.letters, constants)
-    _replace(model.graph.node, nodes)
+    replace(model.graph.node, nodes)
 
 
 def _block(
@@ -332,7 +239,7 @@ def _tidy(model: onnx.ModelProto) -> None:
     session in 40 ms instead of 52.
     """
     used = {name for graph in _graphs(model.graph) for node in graph.node for name in node.input}
-    _replace(model.graph.initializer, [t for t in model.graph.initializer if t.name in used])
+    replace(model.graph.initializer, [t for t in model.graph.initializer if t.name in used])
     kept = {"", INPUT, OUTPUT}
     short = {tensor.name: _brief(tensor.name) for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
@@ -387,10 +294,3 @@ def place_of_selection(model: onnx.ModelProto, length: int) -> tuple[bytes, int]
     assert len(different) == length
     assert int(different[-1]) == offset + length - 1
     return files[0], offset
-
-
-def _replace(field: Any, items: Sequence[Any]) -> None:
-    """Puts other messages into a repeated field."""
-    kept = list(items)
-    del field[:]
-    field.extend(kept)

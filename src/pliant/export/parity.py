@@ -13,7 +13,8 @@ from pliant.adaptive.configuration import PRESETS, preset
 from pliant.adaptive.modes import evaluating
 from pliant.adaptive.network import AdaptiveNetwork
 from pliant.errors import UserError
-from pliant.export.onnx import INPUT, OUTPUT, AdaptiveOnnx
+from pliant.export.onnx import AdaptiveOnnx
+from pliant.export.static import INPUT, OUTPUT
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that an export may have."""

@@ -224,7 +224,7 @@ def default_tier(run: "Run") -> str:
 def _contract(
     run: "Run", made: _Made, *, target: str, int8: bool, name: str, licence: str
 ) -> "Contract":
-    from pliant.export.onnx import INPUT, OUTPUT
+    from pliant.export.static import INPUT, OUTPUT
     from pliant.runtime.contract import Contract, Golden
 
     golden = tuple(

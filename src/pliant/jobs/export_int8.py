@@ -18,8 +18,9 @@ from pliant.data.manifest import Sample
 from pliant.data.progress import watched
 from pliant.errors import UserError
 from pliant.export.int8 import int8_onnx
-from pliant.export.onnx import INPUT, OUTPUT, AdaptiveOnnx
+from pliant.export.onnx import AdaptiveOnnx
 from pliant.export.parity import logits, session, softmax
+from pliant.export.static import INPUT, OUTPUT
 from pliant.jobs.samples import say
 from pliant.jobs.scoring import crops_of, normalise, to_scores
 from pliant.jobs.search import dev_and_train
