@@ -51,8 +51,9 @@ def test_every_tier_is_its_own_quantised_graph(
         found = run(exported.configured("", tier), images)
         # filters may differ by a tie of rounding, one step of 255
         assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
-        exact = logits(two, tier, images)
-        assert np.abs(found - exact).max() < 0.35 * np.abs(exact).max()
+        own, other = (logits(two, name, images) for name in (tier, *set(TIERS) - {tier}))
+        # a network of random weights is coarse in 8 bits, but it is still this tier
+        assert np.abs(found - own).mean() < 0.6 * np.abs(found - other).mean()
 
 
 def test_filters_are_stored_once(two: AdaptiveNetwork, exported: AdaptiveOnnx) -> None:
