@@ -11,6 +11,7 @@ and two threads, batch 1, ONNX Runtime on the CPU:
     peer      the open anti-spoofing peer in PLIANT_DATA/weights (128 px), where it is there
 
 All of one size and thread count take turns in shuffled order, so a busy moment hits all alike.
+Idle threads do not spin (`session.intra_op.allow_spinning` 0): three sessions share the cores here.
 `ms` is the median of a run; `ratio` the median over rounds of its time over that of `static` in the
 same round; `switch_ms` the median time from bytes in memory to a session that has answered once.
 About eight minutes on two free cores.
@@ -34,7 +35,6 @@ from onnx import TensorProto, helper
 from pliant.adaptive.calibration import calibrate
 from pliant.adaptive.network import AdaptiveNetwork, pta_mobilenet_v2
 from pliant.export.onnx import SELECTION, AdaptiveOnnx, adaptive_onnx
-from pliant.export.parity import session
 from pliant.export.static import INPUT, static_onnx
 from pliant.metrics.latency import measure_times
 from pliant.runtime.files import write_atomic
@@ -117,6 +117,14 @@ def compare(
         }
         for name in ways
     ]
+
+
+def session(data: bytes, *, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def ratio(ours: list[float], static: list[float]) -> float:
