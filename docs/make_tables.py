@@ -141,22 +141,22 @@ def transfer() -> str:
 
 
 def switch() -> str:
-    """One row per size, threads and tier: ours beside a static file and flags as an input."""
+    """One row per size and tier, on one thread: ours beside a static file and a fed choice."""
     lines = []
-    for (size, threads, tier), rows in grouped(
-        read("switch.csv"), ("size", "threads", "tier")
+    for (size, _, tier), rows in grouped(
+        [row for row in read("switch.csv") if row["threads"] == "1"], ("size", "threads", "tier")
     ).items():
         ways = {row["way"]: row for row in rows}
         if "ours" not in ways:  # the peers: another network, so no ratio
             lines += [
-                [f"{way}, {size} px, {threads}", row["ms"], "", "", "", row["file_mb"]]
+                [f"{way}, {size} px", row["ms"], "", "", "", row["file_mb"]]
                 for way, row in ways.items()
             ]
             continue
         ours = ways["ours"]
         lines.append(
             [
-                f"{tier}, {size} px, {threads}",
+                f"{tier}, {size} px",
                 ours["ms"],
                 ours["ratio"],
                 ways["input"]["ratio"],
@@ -164,8 +164,23 @@ def switch() -> str:
                 ours["file_mb"],
             ]
         )
-    header = ["tier, input, threads", "ms", "/ static", "flags fed / static", "switch, ms", "MB"]
+    header = ["tier, input", "ms", "/ static", "flags fed / static", "switch, ms", "MB"]
     return markdown(header, lines)
+
+
+def int8() -> str:
+    """One row per tier: what 8 bits change on the dev split, and what they save."""
+    lines = []
+    for row in read("int8.csv"):
+        rates = [
+            f"{100 * float(row[f'{rate}_{when}']):.1f}"
+            for rate in ("apcer", "bpcer")
+            for when in ("before", "after")
+        ]
+        pair = f"{row['fp32_ms']} / {row['int8_ms']}"
+        lines.append([row["tier"], *rates, row["mean_abs_score"], row["alone_mb"], pair])
+    header = ["tier", "APCER, %", "in 8 bits", "BPCER, %", "in 8 bits", "score moved by"]
+    return markdown([*header, "alone, MB", "ms, fp32 / 8 bits"], lines)
 
 
 def mobile() -> str:
@@ -212,6 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "time": training_time,
     "transfer": transfer,
     "switch": switch,
+    "int8": int8,
     "mobile": mobile,
 }
 """Marker name -> the function that makes its table."""

@@ -1,6 +1,7 @@
 """One file, every configuration: equal to PyTorch, small, patched by bytes, folded by a session."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -110,9 +111,8 @@ def test_the_model_is_valid_onnx(exported: AdaptiveOnnx) -> None:
     onnx.checker.check_model(onnx.load_from_string(exported.data), full_check=True)
 
 
-@pytest.mark.parametrize("what", ["mid", "LHBLHBLHBLHBLHBL"])
 def test_a_session_folds_every_if_and_every_batch_norm(
-    network: AdaptiveNetwork, exported: AdaptiveOnnx, what: str, tmp_path
+    network: AdaptiveNetwork, exported: AdaptiveOnnx, tmp_path: Path
 ) -> None:
     """What ONNX Runtime really runs has the operators of a static export of that configuration."""
 
@@ -127,11 +127,13 @@ def test_a_session_folds_every_if_and_every_batch_norm(
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
         return counts
 
-    tier = what if what in network.tiers else None
-    ours = operators(exported.configured(str(network.configuration_of(what)), tier), "ours.onnx")
-    static = static_onnx(network.extract(what), (1, 3, SIDE, SIDE)).SerializeToString()
-    assert not ours.keys() & {"If", "BatchNormalization", "Gather", "Clip"}
-    assert ours == operators(static, "static.onnx")
+    letters = "LHB" * 5 + "L"
+    ours = operators(exported.configured(letters), "ours.onnx")
+    static = static_onnx(network.extract(letters), (1, 3, SIDE, SIDE)).SerializeToString()
+    assert not ours.keys() & {"If", "BatchNormalization", "Gather", "Clip", "Div"}
+    theirs = operators(static, "static.onnx")
+    del theirs["Div"]  # B's mean, which ours has in its batch norms
+    assert ours == theirs
 
 
 def test_three_branches_and_a_sum(with_tiers, images: np.ndarray) -> None:

@@ -171,20 +171,17 @@ def _block(
     def graph(letter: str) -> onnx.GraphProto:
         mark = f"{path}.{letter}"
         names = list(of_branch) if letter == ALL else [block.names[letter]]
-        inside = [_renamed(n, made, mark) for name in names for n in of_branch[name]]
-        outputs = [f"{of_branch[name][-1].output[0]}.{mark}" for name in names]
+        inside: list[NodeProto] = []
+        outputs: list[str] = []
+        for name in names:
+            inside += [_renamed(node, made, mark) for node in of_branch[name]]
+            outputs.append(inside[-1].output[0])
+            if letter == ALL and block.merge == "mean":
+                inside[-1:] = _shared_out(inside[-1], len(names))
         total = outputs[0]
-        for output in outputs[1:]:
-            inside.append(helper.make_node("Add", [total, output], [f"{output}.sum"]))
-            total = f"{output}.sum"
-        if letter == ALL and block.merge == "mean":
-            count = numpy_helper.from_array(np.array(len(names), np.float32))
-            inside.append(helper.make_node("Constant", [], [f"{mark}.count"], value=count))
-            inside.append(helper.make_node("Div", [total, f"{mark}.count"], [f"{mark}.mean"]))
-            total = f"{mark}.mean"
-        if block.residual:
-            inside.append(helper.make_node("Add", [source, total], [f"{mark}.residual"]))
-            total = f"{mark}.residual"
+        for output in [*outputs[1:], *([source] if block.residual else [])]:
+            inside.append(helper.make_node("Add", [total, output], [f"{mark}.with.{output}"]))
+            total = f"{mark}.with.{output}"
         value = helper.make_tensor_value_info(total, TensorProto.FLOAT, None)
         return helper.make_graph(inside, mark, [], [value])
 
@@ -202,6 +199,26 @@ def _block(
         value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         body = helper.make_graph(chosen, f"{path}.{letter}.or_cheaper", [], [value])
     return list(body.node)
+
+
+def _shared_out(last: NodeProto, count: int) -> list[NodeProto]:
+    """A branch's last node, its result divided by the number of branches.
+
+    A batch norm is divided in its gain and shift: constants, so a session does it once, where a
+    division of the sum would also break up the blocked layout of the convolutions around it.
+    """
+    output = last.output[0]
+    number = numpy_helper.from_array(np.array(count, np.float32))
+    nodes = [helper.make_node("Constant", [], [f"{output}.count"], value=number)]
+    if last.op_type == "BatchNormalization":
+        for place, what in ((1, "gain"), (2, "shift")):
+            shared = [last.input[place], f"{output}.count"]
+            nodes.append(helper.make_node("Div", shared, [f"{output}.{what}"]))
+            last.input[place] = f"{output}.{what}"
+        return [*nodes, last]
+    last.output[0] = f"{output}.whole"
+    shared = [f"{output}.whole", f"{output}.count"]
+    return [last, *nodes, helper.make_node("Div", shared, [output])]
 
 
 def _renamed(node: NodeProto, made: set[str], mark: str) -> NodeProto:
