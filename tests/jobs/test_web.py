@@ -228,7 +228,9 @@ def test_many_at_once(port: int):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as SIGINT")
 def test_ctrl_c_ends_it_cleanly(bundle: Path, page: Path):
     code = (
-        "import pathlib, sys; from pliant.jobs import web;"
+        "import pathlib, signal, sys; from pliant.jobs import web;"
+        # a shell's background job starts its children deaf to Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "web.page_folder = lambda: pathlib.Path(sys.argv[2]);"
         "done = web.web(pathlib.Path(sys.argv[1]), port=0, open=False);"
         "print(done.address, web.summary(done))"
@@ -239,11 +241,14 @@ def test_ctrl_c_ends_it_cleanly(bundle: Path, page: Path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith("http://127.0.0.1:")
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert said.startswith("http://127.0.0.1:")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()  # or leaving the context waits for it
     assert process.returncode == 0
     assert out == f"{said.split()[0]} []\n"
     assert err == "stopped\n"
