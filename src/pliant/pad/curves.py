@@ -10,9 +10,10 @@ Shapes: D = draws (copies), N = rows, T = thresholds.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
 from pliant.errors import UserError
 from pliant.pad.scores import Scores
@@ -22,16 +23,16 @@ from pliant.pad.scores import Scores
 class ErrorCounts:
     """Errors of D copies at T thresholds, thresholds rising."""
 
-    accepted: dict[str, Int64[np.ndarray, "D T"]]
+    accepted: dict[str, Int[np.ndarray, "D T"]]
     """Attacks accepted, per species."""
-    num_attack: dict[str, Int64[np.ndarray, " D"]]
+    num_attack: dict[str, Int[np.ndarray, " D"]]
     """Attacks, per species."""
-    rejected: Int64[np.ndarray, "D T"]
+    rejected: Int[np.ndarray, "D T"]
     """Bona fide presentations rejected."""
-    num_bona_fide: Int64[np.ndarray, " D"]
+    num_bona_fide: Int[np.ndarray, " D"]
     """Bona fide presentations."""
 
-    @property
+    @cached_property
     def bpcer(self) -> Float64[np.ndarray, "D T"]:
         """Share of bona fide presentations rejected; NaN in a copy that has none."""
         return _share(self.rejected, self.num_bona_fide)
@@ -40,18 +41,22 @@ class ErrorCounts:
         """Share of the species' attacks accepted; NaN in a copy that has none."""
         return _share(self.accepted[species], self.num_attack[species])
 
-    @property
+    @cached_property
     def apcer_ap(self) -> Float64[np.ndarray, "D T"]:
         """APCER of the worst species that the copy has."""
-        return np.fmax.reduce([self.apcer(species) for species in self.accepted])
+        first, *others = self.accepted
+        worst = self.apcer(first)
+        for species in others:
+            np.fmax(worst, self.apcer(species), out=worst)
+        return worst
 
-    @property
+    @cached_property
     def apcer_pooled(self) -> Float64[np.ndarray, "D T"]:
         """Share of all attacks accepted, species mixed."""
         return _share(*self.pooled)
 
-    @property
-    def pooled(self) -> tuple[Int64[np.ndarray, "D T"], Int64[np.ndarray, " D"]]:
+    @cached_property
+    def pooled(self) -> tuple[Int[np.ndarray, "D T"], Int[np.ndarray, " D"]]:
         """Attacks accepted and attacks, species mixed."""
         accepted, num = list(self.accepted.values()), list(self.num_attack.values())
         return (sum(accepted[1:], accepted[0]), sum(num[1:], num[0]))
@@ -77,42 +82,37 @@ class ThresholdGrid:
         check_both_classes(scores)
         self.order: Int64[np.ndarray, " N"] = np.argsort(scores.score, kind="stable")
         self.score: Float64[np.ndarray, " N"] = scores.score[self.order]
-        bona_fide: Bool[np.ndarray, " N"] = scores.bona_fide[self.order]
-        species = scores.species[self.order]
-        self._rows_of = {name: np.flatnonzero(species == name) for name in scores.species_names}
-        self._bona_fide_rows = np.flatnonzero(bona_fide)
-        first = np.flatnonzero(np.r_[True, self.score[1:] != self.score[:-1]])
-        num_bona_fide = np.add.reduceat(bona_fide.astype(np.int64), first)
-        size = np.diff(np.r_[first, len(scores)])
-        kind = np.where(num_bona_fide == 0, 0, np.where(num_bona_fide == size, 1, 2))
-        same_run = (kind[1:] == kind[:-1]) & (kind[1:] != 2)  # 2: both classes share the score
-        self.start: Int64[np.ndarray, " T"] = np.r_[0, first[1:][~same_run], len(scores)]
+        classes = scores.classes[self.order]
+        self.start: Int64[np.ndarray, " T"] = _run_starts(self.score, classes < 0)
+        self._rows_of = {
+            name: np.flatnonzero(classes == code) for code, name in enumerate(scores.species_names)
+        }
+        self._bona_fide_rows = np.flatnonzero(classes < 0)
 
-    def curves(self, weights: Int64[np.ndarray, "D N"] | None = None) -> ErrorCounts:
+    def curves(self, weights: Int[np.ndarray, "D N"] | None = None) -> ErrorCounts:
         """Counts at every threshold of the grid; without weights, of the scores as they are."""
-        return self._counts(self.start[None], weights)
+        return self._counts(self.start, weights)
 
     def at(
         self,
         thresholds: Float64[np.ndarray, " D"],
-        weights: Int64[np.ndarray, "D N"] | None = None,
+        weights: Int[np.ndarray, "D N"] | None = None,
     ) -> ErrorCounts:
         """Counts at one given threshold per copy (T = 1)."""
         return self._counts(np.searchsorted(self.score, thresholds)[:, None], weights)
 
-    def sorted_weights(self, weights: Int64[np.ndarray, "D N"] | None) -> Int64[np.ndarray, "D N"]:
+    def sorted_weights(self, weights: Int[np.ndarray, "D N"] | None) -> Int[np.ndarray, "D N"]:
         """Weights in the order of `score`; ones if there are none."""
         if weights is None:
-            return np.ones((1, len(self.score)), dtype=np.int64)
-        return weights[:, self.order]
+            return np.ones((1, len(self.score)), dtype=np.int32)
+        return np.take(weights, self.order, axis=1)
 
     def _counts(self, start: np.ndarray, weights: np.ndarray | None) -> ErrorCounts:
-        by_score = self.sorted_weights(weights)
         accepted, num_attack = {}, {}
         for name, rows in self._rows_of.items():
-            below, num_attack[name] = _below(by_score, rows, start)
-            accepted[name] = num_attack[name][:, None] - below
-        rejected, num_bona_fide = _below(by_score, self._bona_fide_rows, start)
+            below, num_attack[name] = self._below(rows, start, weights)
+            accepted[name] = np.subtract(num_attack[name][:, None], below, out=below)
+        rejected, num_bona_fide = self._below(self._bona_fide_rows, start, weights)
         return ErrorCounts(
             accepted=accepted,
             num_attack=num_attack,
@@ -120,17 +120,33 @@ class ThresholdGrid:
             num_bona_fide=num_bona_fide,
         )
 
+    def _below(
+        self, rows: np.ndarray, start: np.ndarray, weights: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weight of the given rows (of one class) before each start, and their whole weight.
 
-def _below(
-    weights: np.ndarray, rows: np.ndarray, start: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of the given rows (of one class) before each start, and their whole weight."""
-    total = np.zeros((len(weights), len(rows) + 1), dtype=np.int64)
-    np.cumsum(weights[:, rows], axis=1, out=total[:, 1:])
-    position = np.searchsorted(rows, start)
-    if len(position) == 1:
-        return total[:, position[0]], total[:, -1]
-    return np.take_along_axis(total, position, axis=1), total[:, -1]
+        `start` is (T,) for all copies, or (D, 1) with one of its own for each.
+        """
+        before = np.searchsorted(rows, start)
+        if weights is None:
+            return np.atleast_2d(before).astype(np.int32), np.array([len(rows)], dtype=np.int32)
+        total = np.zeros((len(weights), len(rows) + 1), dtype=np.int32)
+        np.cumsum(np.take(weights, self.order[rows], axis=1), axis=1, out=total[:, 1:])
+        if before.ndim == 1:
+            return np.take(total, before, axis=1), total[:, -1]
+        return np.take_along_axis(total, before, axis=1), total[:, -1]
+
+
+def _run_starts(
+    score: Float64[np.ndarray, " N"], bona_fide: Bool[np.ndarray, " N"]
+) -> Int64[np.ndarray, " T"]:
+    """Where a threshold may cut the sorted rows: before each run of one class or of tied scores."""
+    first = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
+    num_bona_fide = np.add.reduceat(bona_fide, first, dtype=np.int32)
+    size = np.diff(first, append=len(score))
+    kind = (num_bona_fide > 0).astype(np.int8) + (num_bona_fide == size)
+    same_run = (kind[1:] == kind[:-1]) & (kind[1:] != 1)  # 1: both classes share the score
+    return np.r_[0, first[1:][~same_run], len(score)]
 
 
 def check_both_classes(scores: Scores) -> None:
@@ -153,10 +169,12 @@ def auc(counts: ErrorCounts) -> Float64[np.ndarray, " D"]:
     In whole numbers until the last division, so a perfect separation is exactly 1.
     """
     accepted, num_attack = counts.pooled
-    kept = counts.num_bona_fide[:, None] - counts.rejected
-    twice = ((accepted[:, :-1] - accepted[:, 1:]) * (kept[:, :-1] + kept[:, 1:])).sum(axis=1)
+    lost = accepted[:, :-1] - accepted[:, 1:]
+    twice_rejected = counts.rejected[:, :-1] + counts.rejected[:, 1:]
+    twice_below = np.einsum("dt,dt->d", lost, twice_rejected, dtype=np.int64)
+    pairs = num_attack.astype(np.int64) * counts.num_bona_fide
     with np.errstate(invalid="ignore"):
-        return twice / (2 * num_attack * counts.num_bona_fide)
+        return (2 * pairs - twice_below) / (2 * pairs)
 
 
 def eer(counts: ErrorCounts) -> Float64[np.ndarray, " D"]:
@@ -172,16 +190,21 @@ def eer(counts: ErrorCounts) -> Float64[np.ndarray, " D"]:
     right = np.full(len(x), x.shape[1] - 1)  # reject all: x = 0, y = num_y
     active = np.arange(len(x))
     while len(active):
-        xs, ys = x[active], y[active]
         row = np.arange(len(active))
         a, b = left[active], right[active]
-        rise, run = ys[row, b] - ys[row, a], xs[row, a] - xs[row, b]
-        height = rise[:, None] * xs + run[:, None] * ys
-        lowest = np.argmin(height, axis=1)
-        lower = height[row, lowest] < height[row, a]
+        offset = int(a.min())  # no point outside the two ends lies below their line
+        window = slice(offset, int(b.max()) + 1)
+        xs, ys = (values[active, window].astype(np.int64) for values in (x, y))
+        rise = y[active, b].astype(np.int64) - y[active, a]
+        run = x[active, a].astype(np.int64) - x[active, b]
+        at_end = rise * x[active, a] + run * y[active, a]
+        below = xs * rise[:, None]
+        below += ys * run[:, None]
+        lowest = np.argmin(below, axis=1)
+        lower = below[row, lowest] < at_end
         before = xs[row, lowest] * num_y[active] >= ys[row, lowest] * num_x[active]
-        left[active] = np.where(lower & before, lowest, a)
-        right[active] = np.where(lower & ~before, lowest, b)
+        left[active] = np.where(lower & before, lowest + offset, a)
+        right[active] = np.where(lower & ~before, lowest + offset, b)
         active = active[lower]
     row = np.arange(len(x))
     with np.errstate(invalid="ignore", divide="ignore"):

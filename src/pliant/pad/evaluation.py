@@ -68,7 +68,7 @@ def evaluate_scores(
     full = grid.curves()
     record["eer"] = _value(curves.eer(full)[0], drawn.get("eer"))
     record["auc"] = _value(curves.auc(full)[0], drawn.get("auc"))
-    fewest = min(int((test.species == name).sum()) for name in test.species_names)
+    fewest = int(np.bincount(test.classes[~test.bona_fide]).min())
     for name, limit in BPCER_LIMITS.items():
         value = curves.bpcer_at_apcer(full, limit)[0]
         supported = fewest * limit >= 3 - 1e-9  # rule of three
@@ -186,9 +186,10 @@ def _notes(test: Scores, area: float, dev: Scores | None) -> list[str]:
 def det_curves(scores: Scores, *, max_points: int = 200) -> dict[str, dict[str, list[float]]]:
     """The `det` record: error trade-off per species, and under `all` that of the worst species."""
     scores = pool_presentations(scores)
+    counts = ThresholdGrid(scores).curves()
     named: dict[str, str | None] = {name: name for name in scores.species_names} | {"all": None}
     return {
-        name: metrics.det_curve(scores, species=species, max_points=max_points).to_json()
+        name: metrics.det_points(counts, species=species, max_points=max_points).to_json()
         for name, species in named.items()
     }
 
@@ -199,7 +200,7 @@ def score_histogram(scores: Scores, *, bins: int = 40) -> dict[str, list[float] 
     edges = np.linspace(0, 1, bins + 1)
     record: dict[str, list[float] | list[int]] = {"edges": edges.tolist()}
     groups = {"bona_fide": scores.bona_fide}
-    groups |= {name: scores.species == name for name in scores.species_names}
+    groups |= {name: scores.classes == code for code, name in enumerate(scores.species_names)}
     for name, rows in groups.items():
         record[name] = np.histogram(scores.score[rows], edges)[0].tolist()
     return record

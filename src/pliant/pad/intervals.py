@@ -6,19 +6,19 @@ binomial", 1934. Efron, Tibshirani. "An Introduction to the Bootstrap", 1993 (pe
 Several presentations of one subject are no independent trials, so the bootstrap draws whole
 subjects with replacement. A row without a subject stands for itself.
 
-Shapes: D = draws, N = rows.
+Shapes: D = draws, N = rows, S = clusters.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int32
 from scipy.special import betaincinv
 
 from pliant.pad.scores import Scores
 
 CELLS_PER_CHUNK = 1_000_000
-"""Draws are worked off in chunks of about this many weights (8 MB)."""
+"""Draws are worked off in chunks of about this many weights (4 MB)."""
 
 
 def clopper_pearson(errors: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -38,10 +38,10 @@ def clopper_pearson(errors: int, n: int, *, alpha: float = 0.05) -> tuple[float,
     return low, high
 
 
-def subject_weights(
+def cluster_draws(
     scores: Scores, *, draws: int, seed: int
-) -> Iterator[tuple[slice, Int64[np.ndarray, "D N"]]]:
-    """Which draws, and how often each row occurs in each of them, chunk by chunk.
+) -> Iterator[tuple[slice, Int32[np.ndarray, "D S"]]]:
+    """Which draws, and how often each cluster (`scores.clusters`) occurs in each, chunk by chunk.
 
     Args:
         scores: Rows; their subjects are what is drawn.
@@ -51,20 +51,27 @@ def subject_weights(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     rng = np.random.default_rng(seed)
-    cluster = scores.clusters
-    num_clusters = int(cluster.max()) + 1
+    num_clusters = int(scores.clusters.max()) + 1
     chunk = max(1, CELLS_PER_CHUNK // len(scores))
     for first in range(0, draws, chunk):
         size = min(chunk, draws - first)
         drawn = rng.integers(num_clusters, size=(size, num_clusters))
         drawn += num_clusters * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * num_clusters)
-        yield slice(first, first + size), times.reshape(size, num_clusters)[:, cluster]
+        yield slice(first, first + size), times.reshape(size, num_clusters).astype(np.int32)
+
+
+def subject_weights(
+    scores: Scores, *, draws: int, seed: int
+) -> Iterator[tuple[slice, Int32[np.ndarray, "D N"]]]:
+    """Which draws, and how often each row occurs in each of them; see `cluster_draws`."""
+    for rows, times in cluster_draws(scores, draws=draws, seed=seed):
+        yield rows, np.take(times, scores.clusters, axis=1)
 
 
 def subject_bootstrap(
     scores: Scores,
-    statistic: Callable[[Int64[np.ndarray, "D N"]], dict[str, Float64[np.ndarray, " D"]]],
+    statistic: Callable[[Int32[np.ndarray, "D N"]], dict[str, Float64[np.ndarray, " D"]]],
     *,
     draws: int = 2000,
     seed: int = 0,

@@ -56,11 +56,11 @@ def apcer(scores: Scores, threshold: float) -> dict[str, Rate]:
     if not scores.species_names:
         raise UserError("APCER needs attacks, got bona fide presentations only")
     accepted = scores.score >= threshold
-    rates = {}
-    for species in scores.species_names:
-        rows = scores.species == species
-        rates[species] = Rate.of(int(accepted[rows].sum()), int(rows.sum()))
-    return rates
+    attacks = ~scores.bona_fide
+    num = len(scores.species_names)
+    n = np.bincount(scores.classes[attacks], minlength=num).tolist()
+    errors = np.bincount(scores.classes[attacks & accepted], minlength=num).tolist()
+    return {name: Rate.of(errors[i], n[i]) for i, name in enumerate(scores.species_names)}
 
 
 def worst_species(rates: dict[str, Rate]) -> str:
@@ -109,7 +109,13 @@ def hter(scores: Scores, threshold: "Threshold") -> float:
 
 def is_dev_threshold(scores: Scores, threshold: "Threshold") -> bool:
     """Whether the threshold was fitted, and on other scores than these."""
-    return threshold.dev_sha256 is not None and threshold.dev_sha256 != scores.sha256
+    if threshold.dev_sha256 is None:
+        return False
+    num_bona_fide = int(scores.bona_fide.sum())
+    sizes = (num_bona_fide, len(scores) - num_bona_fide)
+    if threshold.num_attack and sizes != (threshold.num_bona_fide, threshold.num_attack):
+        return True  # a hash of millions of rows takes a while
+    return threshold.dev_sha256 != scores.sha256
 
 
 def auc(scores: Scores) -> float:
@@ -179,16 +185,24 @@ def det_curve(scores: Scores, *, species: str | None = None, max_points: int = 2
     Raises:
         ValueError: for a species that the scores do not have.
     """
+    if species is not None and species not in scores.species_names:
+        raise ValueError(f"no attack of species {species!r}; got {scores.species_names}")
+    return det_points(curves.ThresholdGrid(scores).curves(), species=species, max_points=max_points)
+
+
+def det_points(counts: curves.ErrorCounts, *, species: str | None, max_points: int) -> DetCurve:
+    """`det_curve` from counts of one set, so that all species share one sorting of the scores."""
     if max_points < 2:
         raise ValueError(f"max_points must be at least 2, got {max_points}")
-    if species is not None:
-        if species not in scores.species_names:
-            raise ValueError(f"no attack of species {species!r}; got {scores.species_names}")
-        scores = scores[scores.bona_fide | (scores.species == species)]
-    counts = curves.ThresholdGrid(scores).curves()
-    x, y = counts.apcer_ap[0], counts.bpcer[0]
+    x = (counts.apcer_ap if species is None else counts.apcer(species))[0]
+    y = counts.bpcer[0]
+    moves_x, moves_y = x[1:] != x[:-1], y[1:] != y[:-1]
+    corner = (moves_x[:-1] | moves_x[1:]) & (moves_y[:-1] | moves_y[1:])
+    keep = np.flatnonzero(np.r_[True, corner, True])  # between corners the line is straight
+    x, y = x[keep], y[keep]
     if len(x) > max_points:
-        floor = 0.5 / len(scores)
+        num_attack = sum(int(n[0]) for n in counts.num_attack.values())
+        floor = 0.5 / (num_attack + int(counts.num_bona_fide[0]))
         steps = [np.diff(ndtri(np.clip(rate, floor, 1 - floor))) for rate in (x, y)]
         path = np.r_[0.0, np.cumsum(np.hypot(*steps))]
         wanted = np.linspace(0, path[-1], max_points)

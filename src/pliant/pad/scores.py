@@ -4,22 +4,24 @@ Score convention: a score lies in [0, 1] and higher means more bona fide; a pres
 accepted iff score >= threshold (a tie is accepted). The unit is the presentation: frames of one
 clip are pooled before anything is counted.
 
-Shapes: N = rows.
+Shapes: N = rows, K = species.
 """
 
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int8, Int32, Int64, Shaped
 
 from pliant.errors import UserError
+from pliant.pad.columns import all_distinct, factorise, row_names, texts
 from pliant.runtime.files import write_atomic
 
 COLUMNS = ("subject", "presentation", "bona_fide", "species", "score")
@@ -56,10 +58,10 @@ class Scores:
             )
         score = np.asarray(self.score, dtype=np.float64)
         arrays = {
-            "subject": _texts(self.subject),
-            "presentation": _texts(self.presentation),
+            "subject": texts(self.subject),
+            "presentation": texts(self.presentation),
             "bona_fide": bona_fide,
-            "species": _texts(self.species),
+            "species": texts(self.species),
             "score": score,
         }
         lengths = {name: array.shape for name, array in arrays.items()}
@@ -81,9 +83,9 @@ class Scores:
                 f"the attack species {str(species[wrong[0]])!r} ({len(wrong)} such rows); leave "
                 "species empty for bona fide, or correct the label"
             )
-        arrays["species"] = np.where(
-            ~arrays["bona_fide"] & (species == ""), UNNAMED_SPECIES, species
-        )
+        unnamed = ~bona_fide & (species == "")
+        if unnamed.any():
+            arrays["species"] = np.where(unnamed, UNNAMED_SPECIES, species)
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
@@ -98,13 +100,12 @@ class Scores:
         presentation: Sequence[str | None] | np.ndarray | None = None,
     ) -> "Scores":
         """The same from plain lists; without `presentation` every row is one of its own."""
-        blank = [""] * len(score)
-        rows = [f"{row}" for row in range(len(score))]
+        blank = np.zeros(len(score), dtype="U1")
         return cls(
-            subject=_texts(blank if subject is None else subject),
-            presentation=_texts(rows if presentation is None else presentation),
+            subject=blank if subject is None else texts(subject),
+            presentation=row_names(len(score)) if presentation is None else texts(presentation),
             bona_fide=np.asarray(bona_fide) if len(bona_fide) else np.zeros(0, dtype=bool),
-            species=_texts(blank if species is None else species),
+            species=blank if species is None else texts(species),
             score=np.asarray(score, dtype=np.float64),
         )
 
@@ -115,32 +116,49 @@ class Scores:
         """The chosen rows, by mask or by index."""
         return Scores(**{name: getattr(self, name)[rows] for name in COLUMNS})
 
-    @property
+    @cached_property
+    def classes(self) -> Int8[np.ndarray, " N"] | Int32[np.ndarray, " N"]:
+        """-1 on bona fide rows, else the place of the species in `species_names`."""
+        names, codes = self._species
+        shift = int(len(names) > 0 and names[0] == "")  # of bona fide rows
+        return (codes - shift).astype(np.int8 if len(names) < 100 else np.int32)
+
+    @cached_property
     def species_names(self) -> list[str]:
         """Attack species present, sorted."""
-        return [str(name) for name in np.unique(self.species[~self.bona_fide])]
+        return [str(name) for name in self._species[0] if name != ""]
 
-    @property
+    @cached_property
     def num_subjects(self) -> int:
         """Number of distinct named subjects; 0 when none is named."""
-        return len(np.unique(self.subject[self.subject != ""]))
+        named = self.subject != ""
+        return len(factorise(self.subject[named])[0]) if named.any() else 0
 
-    @property
+    @cached_property
     def clusters(self) -> Int64[np.ndarray, " N"]:
         """Index of the resampling unit of each row: its subject, or itself where unknown."""
-        own = np.char.add("row ", np.arange(len(self)).astype(str))
-        names = np.where(self.subject != "", np.char.add("subject ", self.subject), own)
-        return np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(-1)
+        named = self.subject != ""
+        cluster = np.zeros(len(self), dtype=np.int64)
+        if named.any():
+            cluster[named] = factorise(self.subject[named])[1]
+        lone = np.flatnonzero(~named)
+        cluster[lone] = self.num_subjects + np.arange(len(lone))
+        return cluster
 
-    @property
+    @cached_property
+    def are_presentations(self) -> bool:
+        """Whether every row is a presentation of its own; False may be a clash of hashes."""
+        return all_distinct(self.subject, self.presentation)
+
+    @cached_property
+    def _species(self) -> tuple[Shaped[np.ndarray, " K"], Int64[np.ndarray, " N"]]:
+        return factorise(self.species)
+
+    @cached_property
     def sha256(self) -> str:
         """Hash of the rows, whatever their order."""
         rows = sorted(json.dumps(row) for row in _rows(self))
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def _texts(values: Iterable[Any]) -> np.ndarray:
-    return np.asarray(["" if value is None else str(value) for value in values], dtype=str)
 
 
 def _rows(scores: Scores) -> list[tuple[str, str, str, str, str]]:
@@ -168,10 +186,11 @@ def pool_presentations(scores: Scores) -> Scores:
     """
     if not len(scores):
         return scores
-    subject = np.unique(scores.subject, return_inverse=True)[1].reshape(-1)
-    presentation, code = np.unique(scores.presentation, return_inverse=True)
-    key = subject.astype(np.int64) * len(presentation) + code.reshape(-1)
-    if len(np.unique(key)) == len(scores):
+    if scores.are_presentations:
+        return scores
+    presentation, code = factorise(scores.presentation)
+    key = factorise(scores.subject)[1] * len(presentation) + code
+    if len(np.unique(key)) == len(scores):  # a clash of hashes, no frames
         return scores
     ordered = scores[np.lexsort((scores.score, key))]  # by score too: the sum ignores row order
     key = np.sort(key)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int
 
 from pliant.errors import UserError
 from pliant.pad.curves import ErrorCounts, ThresholdGrid
@@ -212,7 +212,7 @@ def check_support(dev: Scores, policy: Policy) -> None:
 
 
 def _fit(
-    grid: ThresholdGrid, policy: Policy, weights: Int64[np.ndarray, "D N"] | None
+    grid: ThresholdGrid, policy: Policy, weights: Int[np.ndarray, "D N"] | None
 ) -> Float64[np.ndarray, " D"]:
     """The best threshold of each draw, the middle of its gap; NaN where a class is missing."""
     counts = grid.curves(weights)
@@ -244,7 +244,7 @@ def _cost(counts: ErrorCounts, policy: Policy) -> Float64[np.ndarray, "D T"]:
 
 
 def _gaps(
-    grid: ThresholdGrid, weights: Int64[np.ndarray, "D N"] | None
+    grid: ThresholdGrid, weights: Int[np.ndarray, "D N"] | None
 ) -> tuple[Float64[np.ndarray, "D T"], Float64[np.ndarray, "D T"]]:
     """The nearest scores drawn below and at-or-above each threshold: it may move between them."""
     drawn = grid.sorted_weights(weights) > 0
