@@ -84,7 +84,12 @@ def test_csv_of_a_spreadsheet_with_two_columns(tmp_path):
         ("bona_fide,score\ntrue,nan\n", r"line 2: score is 'nan'; it must be a number in \[0, 1\]"),
         ("bona_fide,score\ntrue,1.5\n", "line 2: score is '1.5'"),
         ("bona_fide,score\ntrue,high\n", "line 2: score is 'high'"),
-        ("bona_fide,score\ntrue\n", "line 2: score is ''"),
+        ("bona_fide,score\ntrue\n", "line 2: 1 cells where the header has 2"),
+        ("bona_fide,score\ntrue,\n", "line 2: score is ''; .* or empty with the reason"),
+        ("bona_fide,score,reason\ntrue,,no face\n", "line 2: no score .no face.; these scores"),
+        ('bona_fide,score\ntrue,0.5\ntrue,"0.5\n', "line 3: unexpected end of data"),
+        ("bona_fide,score,score\ntrue,0.5,0.5\n", "the column 'score' twice"),
+        ("bona_fide,score,\ntrue,0.5,x\n", "a column without a name"),
         ("bona_fide,species,score\ntrue,print,0.5\n", "bona fide and yet names.*'print'"),
     ],
 )

@@ -15,16 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int32, Int64, Shaped
 
 from pliant.errors import UserError
 from pliant.pad.columns import all_distinct, factorise, row_names, texts
+from pliant.pad.score_csv import COLUMNS, read_columns
 from pliant.runtime.files import write_atomic
 
-COLUMNS = ("subject", "presentation", "bona_fide", "species", "score")
 UNNAMED_SPECIES = "unnamed"
 """Species of an attack whose species nobody recorded."""
 
@@ -226,51 +225,17 @@ def write_scores(scores: Scores, path: Path | str) -> None:
 
 
 def read_scores(path: Path | str) -> Scores:
-    """The rows of a scores CSV; `bona_fide` and `score` are needed, the other columns optional.
+    """The rows of a scores CSV (pliant.pad.score_csv), which must all have a score.
 
     Raises:
         UserError: if the file cannot be read, a column is missing or a cell makes no sense, with
             the line's number.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"cannot read the scores file {path}: {problem}") from problem
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-    missing = [name for name in ("bona_fide", "score") if name not in (reader.fieldnames or ())]
-    if missing:
+    read = read_columns(path)
+    silent = np.flatnonzero(np.isnan(read.score))
+    if len(silent):
         raise UserError(
-            f"{path} lacks the column {missing[0]!r}; a scores file has the columns "
-            f"{', '.join(COLUMNS)}"
+            f"{path}, line {read.line[silent[0]]}: no score ({read.reason[silent[0]]}); these "
+            "scores must all be there, only `pliant pad` counts non-responses"
         )
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    try:
-        for number, row in enumerate(reader):
-            columns["bona_fide"].append(_read_bool(row["bona_fide"]))
-            columns["score"].append(_read_score(row["score"]))
-            columns["subject"].append(row.get("subject", ""))
-            columns["species"].append(row.get("species", ""))
-            columns["presentation"].append(row.get("presentation") or f"row {number}")
-    except (ValueError, csv.Error) as problem:
-        raise UserError(f"{path}, line {reader.line_num}: {problem}") from problem
-    if not columns["score"]:
-        raise UserError(f"{path} holds no scores")
-    return Scores.of(**columns)
-
-
-def _read_bool(text: str) -> bool:
-    known = {"true": True, "false": False}
-    if text.strip().lower() not in known:
-        raise ValueError(f"bona_fide is {text!r}; it must be true (bona fide) or false (attack)")
-    return known[text.strip().lower()]
-
-
-def _read_score(text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = float("nan")
-    if not 0 <= score <= 1:
-        raise ValueError(f"score is {text!r}; it must be a number in [0, 1]")
-    return score
+    return Scores(**{name: getattr(read, name) for name in COLUMNS})
