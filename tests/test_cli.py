@@ -3,8 +3,10 @@
 import errno
 import importlib
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 from pliant import cli
 from pliant.errors import UserError
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def test_summary_is_printed(verb, capsys):
         (ModuleNotFoundError("no", name="torch"), 2, "pip install 'pliant[train]'"),
         (ModuleNotFoundError("no", name="tyro"), 2, "pip install 'pliant[cli]'"),
         (ModuleNotFoundError("no", name="rich.table"), 2, "pip install 'pliant[cli]'"),
-        (ModuleNotFoundError("no", name="onnxscript"), 2, "pip install 'pliant[export]'"),
+        (ModuleNotFoundError("no", name="onnxscript"), 2, "pip install 'pliant[train]'"),
         (ModuleNotFoundError("no", name="cryptography"), 2, "pip install 'pliant[sign]'"),
     ],
 )
@@ -207,3 +211,11 @@ def test_a_reader_that_leaves_early_is_no_error():
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_every_named_extra_brings_its_packages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    for extra, packages in cli.EXTRAS.items():
+        brought = {re.split(r"[>=<\[]", line)[0] for line in extras[extra]}
+        assert set(packages) <= brought

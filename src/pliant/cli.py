@@ -28,16 +28,17 @@ VERBS = {
     "demo": "make a synthetic data set, train on it, evaluate every tier, write a report",
     "train": "train one adaptive model on your photos",
     "evaluate": "measure every tier of a run on a data set; JSON, CSV and an HTML report",
+    "pad": "judge score files of any face anti-spoofing system: error rates, intervals, report",
     "tiers": "show what every tier costs on this device, and pick one for a budget",
     "predict": "find the face in each image or frame and say: bona fide, attack or undecided",
     "export": "write a finished run as one bundle for every device",
     "bundle": "show, test, time or sign a bundle",
     "audit": "check that an audit log is whole",
+    "data": "look at a data set before a model is trained on it",
     "web": "show a bundle in the browser, on this machine alone",
 }
 EXTRAS = {
     "cli": ("tyro", "rich"),
-    "export": ("onnx", "onnxscript"),
     "sign": ("cryptography",),
     "train": (
         "torch",
@@ -47,6 +48,8 @@ EXTRAS = {
         "scipy",
         "matplotlib",
         "jaxtyping",
+        "onnx",
+        "onnxscript",
     ),
 }
 """Name of an optional part of pliant -> packages that come with it."""

@@ -4,18 +4,25 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from pliant.adaptive.calibration import calibrate
+from pliant.adaptive.network import AdaptiveNetwork
 from pliant.cli import main
 from pliant.errors import UserError
 from pliant.export import parity
+from pliant.jobs import export as job
 from pliant.jobs import export_int8
 from pliant.jobs.export import Exported, export
+from pliant.models.mobilenet_v2 import mobilenet_v2
 from pliant.runtime.bundle import Bundle
+from pliant.train.finish import tier_entries
 from pliant.train.run_folder import RunFolder
 
 TIERS = ("low", "high")
@@ -30,8 +37,13 @@ def shipped(
     run = folder / "gate"
     shutil.copytree(untrained(("attack", "bona_fide")), run)
     settings = json.loads((run / "settings.json").read_text())
-    settings["data"] = {"name": "photos", "sha256": "0" * 64, "synthetic": True,
-                        "train_subjects": ["ada", "bob"], "dev_subjects": ["cyd"]}  # fmt: skip
+    settings["data"] = {
+        "name": "photos",
+        "sha256": "0" * 64,
+        "synthetic": True,
+        "train_subjects": ["quill", "rowan"],
+        "dev_subjects": ["sylvie"],
+    }
     (run / "settings.json").write_text(json.dumps(settings))
     record = {"policy": "min_acer", "value": 0.5, "source": "dev split of photos",
               "dev_sha256": "0" * 64, "num_bona_fide": 3, "num_attack": 3}  # fmt: skip
@@ -73,8 +85,8 @@ def test_names_of_subjects_stay_at_home(shipped) -> None:
     with zipfile.ZipFile(shipped[1]) as archive:
         text = archive.read("bundle.json").decode()
     assert json.loads(text)["provenance"]["data"]["num_train_subjects"] == 2
-    assert "ada" not in text
-    assert "cyd" not in text
+    for name in ("quill", "rowan", "sylvie"):
+        assert name not in text
 
 
 def test_golden_images_are_four_heads_live_and_attacked(shipped) -> None:
@@ -114,13 +126,58 @@ def test_a_difference_leaves_nothing_behind(shipped, tmp_path, monkeypatch) -> N
         (["--data", "photos"], "--data is for --int8 alone"),
         (["--int8", "--data", "photos", "--target", "litert"], "--int8 is for --target onnx"),
         (["--int8", "--data", "photos", "--max-change", "2"], "--max-change must lie in [0, 1]"),
-        (["--name", ""], "--name must have 1 to 200 characters"),
+        (["--name", ""], "--name must be 1 to 200 printable characters"),
+        (["--name", "a\tb"], "--name must be 1 to 200 printable characters"),
+        (["--licence", "x" * 5000], "--licence must be 1 to 4096 printable characters"),
     ],
 )
 def test_wrong_words_are_refused(shipped, tmp_path, capsys, words, sentence) -> None:
     assert main(["export", str(shipped[0]), "--out", str(tmp_path / "x"), *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.PTE", "model.tflite"])
+def test_a_bundle_is_no_single_model(shipped, tmp_path, name) -> None:
+    with pytest.raises(UserError, match="a bundle is more"):
+        export(shipped[0], out=tmp_path / name)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(shipped, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is no folder that can be written to"):
+        export(shipped[0], out=tmp_path / "file" / "face.pliant")
+    with pytest.raises(UserError, match="at most 200 characters"):
+        export(shipped[0], out=tmp_path / f"{'x' * 250}.pliant")
+
+
+def test_what_would_not_open_is_not_written(shipped, tmp_path, monkeypatch) -> None:
+    files = {"bundle.json": b'{"format": 7}', "bundle.sha256": b"0" * 64 + b"\n"}
+    monkeypatch.setattr(job, "_make", lambda *_, **__: SimpleNamespace(files={}))
+    monkeypatch.setattr(job, "_contract", lambda *_, **__: None)
+    monkeypatch.setattr("pliant.export.write.bundle_files", lambda *_: files)
+    for out in ("face.pliant", "face"):
+        with pytest.raises(UserError, match=r"would not open on a device: .*nothing was written"):
+            export(shipped[0], out=tmp_path / out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_network(untrained, tmp_path) -> None:
+    """A run of `--model mobilenet_v2` has one tier, and no other configuration."""
+    run = tmp_path / "plain"
+    shutil.copytree(untrained(("attack", "bona_fide")), run)
+    network = AdaptiveNetwork(mobilenet_v2(width=0.35))
+    calibrate(network, "plain", [torch.randn(8, 3, 32, 32)], name="plain")
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | {"model": "mobilenet_v2"}))
+    folder = RunFolder(run)
+    folder.write_model(network)
+    entries = tier_entries(network, input_shape=(1, 3, 32, 32))
+    folder.write_tiers([entry | {"dev": None, "threshold": None} for entry in entries])
+    said = export(run, out=tmp_path / "plain.pliant")
+    assert said.configurations == 1
+    bundle = Bundle.open(tmp_path / "plain.pliant")
+    assert (bundle.tier, bundle.configuration) == ("plain", "")
 
 
 def test_a_classifier_as_a_folder(untrained, tmp_path, capsys) -> None:
@@ -171,8 +228,20 @@ class TestInt8:
             return found
 
         monkeypatch.setattr(export_int8, "quality", worse)
-        with pytest.raises(UserError, match=r"raise the BPCER of low on dev by 3.0 percentage"):
+        sentence = r"percentage points: BPCER of low by 3.0, BPCER of high by 3.0 \(allowed 2\)"
+        with pytest.raises(UserError, match=sentence):
             export(make_run(), out=tmp_path / "x.pliant", int8=True, data=rig)
+        assert not (tmp_path / "x.pliant").exists()
+
+    def test_other_data_and_tiers_without_a_threshold_are_refused(
+        self, make_run, without_split, rig, tmp_path
+    ) -> None:
+        other = without_split("other.csv", lambda sample: replace(sample, session="another"))
+        with pytest.raises(UserError, match=r"is not the data that .* was trained on"):
+            export(make_run(), out=tmp_path / "x.pliant", int8=True, data=other)
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(UserError, match="low, high has no threshold"):
+            export(make_run(threshold=None), out=tmp_path / "x.pliant", int8=True, data=rig)
         assert not (tmp_path / "x.pliant").exists()
 
     def test_what_counts_as_worse(self) -> None:

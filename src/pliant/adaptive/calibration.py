@@ -54,9 +54,10 @@ def calibrate(
         UserError: for a bad name, an unknown configuration, or no batch at all.
         ValueError: for a batch of one image (it has no variance).
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
         raise UserError(
-            f'"{name}" is no name for a tier; take small letters, digits, _ and -, a letter first'
+            f'"{name}" is no name for a tier; take small letters, digits, _ and -, a letter first, '
+            "at most 64"
         )
     configuration = network.configuration_of(what)
     norms = [norm for _, norm in tiered_norms(network.net)]

@@ -116,7 +116,8 @@ def quantised(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # it advises a preprocessing that optimises what is optimised already
-        logging.disable(logging.WARNING)
+        before = logging.root.manager.disable
+        logging.disable(max(before, logging.WARNING))
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 quantize_static(
@@ -130,7 +131,7 @@ def quantised(
                     nodes_to_exclude=kept if first else [],
                 )
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
         return onnx.load(str(path))
 
 

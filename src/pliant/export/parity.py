@@ -46,9 +46,11 @@ def configurations(network: AdaptiveNetwork, *, num_random: int = NUM_RANDOM) ->
     """Names of all tiers, every preset's letters, and random letters; the same ones every time."""
     n, letters = network.num_blocks, network.letters
     draw = random.Random(0)
-    presets = [str(preset(name, n, letters)) for name in PRESETS] if n else [""]
+    if not n:  # a plain network: its tiers are all it has
+        return list(network.tiers)
+    presets = [str(preset(name, n, letters)) for name in PRESETS]
     drawn = ["".join(draw.choice(letters) for _ in range(n)) for _ in range(num_random)]
-    return [*network.tiers, *dict.fromkeys(presets + (drawn if n else []))]
+    return [*network.tiers, *dict.fromkeys(presets + drawn)]
 
 
 def logits(network: AdaptiveNetwork, what: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,9 +89,7 @@ def check_parity(
         here = logits(network, name, images)
         flips = 0
         if tier is not None:
-            flips = int(
-                (_accepts(here, thresholds[tier]) != _accepts(there, thresholds[tier])).sum()
-            )
+            flips = count_flips(here, there, thresholds[tier])
         parity = Parity(
             max_abs_logits=float(np.abs(here - there).max()), images=len(images), flips=flips
         )
@@ -108,6 +108,13 @@ def softmax(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities of logits, (B, K)."""
     shifted = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def count_flips(
+    here: NDArray[np.float32], there: NDArray[np.float32], threshold: float | None
+) -> int:
+    """Images that two computations decide differently, from their logits, (B, K) each."""
+    return int((_accepts(here, threshold) != _accepts(there, threshold)).sum())
 
 
 def _accepts(values: NDArray[np.float32], threshold: float | None) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ The export is checked before anything is written: every tier, every preset and f
 configurations give PyTorch's logits within 1e-4, and no golden image changes its verdict.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,8 +71,9 @@ def export(
         run: A run folder of `pliant train`.
         out: A name that ends in .pliant or .zip gives one file, any other name a folder.
         target: onnx runs anywhere ONNX Runtime does, in the browser too; the others are for phones.
-        int8: Store 8-bit weights: a quarter of the size; tiers alone, no further configurations.
-        data: With --int8: the training's data; its training split calibrates, its dev split judges.
+        int8: Store 8-bit weights: about a third of the size; tiers alone, no other configurations.
+        data: With --int8: the data of the training; its training split calibrates, its dev split
+            judges.
         max_change: With --int8: most that APCER or BPCER may rise at a stored threshold, in [0, 1];
             past it nothing is written.
         name: What the model is called; None: the name of the run folder.
@@ -80,14 +83,14 @@ def export(
         UserError: if the run is unfinished, `out` is taken, or the exported model computes
             something else than the network.
     """
-    from pliant.export.write import ZIP_SUFFIXES, bundle_files, write_folder, write_zip
-    from pliant.jobs.folders import appearing, refuse_existing
+    from pliant.export.write import bundle_files, write_folder, write_zip
+    from pliant.jobs.folders import appearing
 
-    _check(target=target, int8=int8, data=data, max_change=max_change, name=name)
-    refuse_existing(out)
-    single = out.suffix in ZIP_SUFFIXES
-    if single and out.is_dir():
-        raise UserError(f"{out} is a folder; give --out another name, or remove it")
+    run, out = Path(run), Path(out)
+    name = run.resolve().name if name is None else name
+    _check(target=target, int8=int8, data=data, max_change=max_change)
+    _check_words(name=name, licence=licence)
+    _check_out(out)
 
     from pliant.train.run_folder import RunFolder
 
@@ -95,11 +98,10 @@ def export(
     if not opened.tiers:
         raise UserError(f"{run} has no tiers, so there is nothing to ship")
     made = _make(opened, target, int8=int8, data=data, max_change=max_change)
-    contract = _contract(
-        opened, made, target=target, int8=int8, name=name or run.resolve().name, licence=licence
-    )
+    contract = _contract(opened, made, target=target, int8=int8, name=name, licence=licence)
     files = bundle_files(contract, made.files)
-    if single:
+    _reopen(files, target)
+    if _is_single(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_zip(files, out)
     else:
@@ -133,9 +135,7 @@ class _Made:
     max_abs_logits: float
 
 
-def _check(
-    *, target: str, int8: bool, data: Path | None, max_change: float, name: str | None
-) -> None:
+def _check(*, target: str, int8: bool, data: Path | None, max_change: float) -> None:
     if int8 and target != "onnx":
         raise UserError(f"--int8 is for --target onnx; got --target {target}")
     if int8 and data is None:
@@ -144,8 +144,60 @@ def _check(
         raise UserError("--data is for --int8 alone; leave it out")
     if not 0 <= max_change <= 1:
         raise UserError(f"--max-change must lie in [0, 1], got {max_change}")
-    if name is not None and not 0 < len(name) <= 200:
-        raise UserError("--name must have 1 to 200 characters")
+
+
+def _check_words(*, name: str, licence: str) -> None:
+    for flag, words, most in (("--name", name, 200), ("--licence", licence, 4096)):
+        if not 0 < len(words) <= most or not words.isprintable():
+            raise UserError(f"{flag} must be 1 to {most} printable characters, got {words[:60]!r}")
+
+
+def _is_single(out: Path) -> bool:
+    return out.suffix.lower() in (".pliant", ".zip")
+
+
+def _check_out(out: Path) -> None:
+    """Refuses a name that cannot be written, before the work begins."""
+    from pliant.jobs.folders import refuse_existing
+
+    if out.suffix.lower() in (".onnx", ".pte", ".tflite", ".json"):
+        raise UserError(
+            f"{out} names a single model, and a bundle is more: give --out a name that ends in "
+            ".pliant for one file, or a folder's"
+        )
+    if len(out.name) > 200:
+        raise UserError(f"--out must have a name of at most 200 characters, got {len(out.name)}")
+    refuse_existing(out)
+    if _is_single(out) and out.is_dir():
+        raise UserError(f"{out} is a folder; give --out another name, or remove it")
+    parent = next(path for path in out.resolve().parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{parent} is no folder that can be written to; give --out another place")
+
+
+def _reopen(files: Mapping[str, bytes], target: str) -> None:
+    """Opens the bundle as a device would, its self-test included, before anything is written.
+
+    Raises:
+        UserError: with what a device would say.
+    """
+    import tempfile
+
+    from pliant.export.write import write_folder
+    from pliant.runtime.bundle import Bundle
+    from pliant.runtime.contract import Contract
+
+    try:
+        if target != "onnx":  # the run time reads its contract alone
+            Contract.from_json(json.loads(files["bundle.json"]))
+            return
+        with tempfile.TemporaryDirectory() as place:
+            write_folder(files, Path(place))
+            Bundle.open(place)
+    except UserError as refusal:
+        raise UserError(
+            f"the bundle would not open on a device: {refusal}; nothing was written"
+        ) from refusal
 
 
 def _make(run: "Run", target: str, *, int8: bool, data: Path | None, max_change: float) -> _Made:
@@ -306,23 +358,39 @@ def _least_bytes(run: "Run") -> int:
 
 
 def summary(result: Exported) -> list:
-    """What was written, and how close it is to the network."""
+    """What was written, how close it is to the network, and for 8 bits what it costs."""
     from rich.table import Table
 
     title = f"{result.out}: {result.target}, {result.precision}"
-    table = Table("tier", "max difference of a logit", "images", "decisions changed", title=title)
+    table = Table("tier", "logits off by", "images", "decisions changed", title=title)
     for name, parity in result.tiers.items():
-        table.add_row(
-            name,
-            f"{parity['max_abs_logits']:.1e}",
-            str(parity["images"]),
-            str(parity.get("flips", "")),
-        )
+        worst, flips = parity["max_abs_logits"], parity["flips"]
+        table.add_row(name, f"{worst:.1e}", str(parity["images"]), str(flips))
+    said: list[Any] = [table]
+    if result.precision == "int8":
+        said.append(_rates(result))
     ratio = result.size_bytes / result.weights_bytes
-    return [
-        table,
+    said += [
         f"{result.configurations} configurations compared with PyTorch; the largest difference of "
         f"a logit is {result.max_abs_logits:.1e}",
-        f"model: {result.size_bytes / 1e6:.2f} MB, {ratio:.3f} x its float32 weights stored once",
-        f"try it: pliant predict {result.out} photo.jpg, or pliant web {result.out}",
+        f"model: {result.size_bytes / 1e6:.2f} MB, {ratio:.3f} x its float32 weights and its "
+        "batch norms' vectors stored once",
     ]
+    if result.target == "onnx":
+        said.append(f"try it: pliant predict {result.out} photo.jpg, or pliant web {result.out}")
+    else:
+        said.append(f"{result.target} runs it; pliant bundle info {result.out} shows its contract")
+    return said
+
+
+def _rates(result: Exported) -> Any:
+    """Error rates on dev at the stored thresholds, before and after."""
+    from rich.table import Table
+
+    table = Table("tier", "measure", "float32", "8 bits", title="on the dev split")
+    for name, parity in result.tiers.items():
+        for measure, before in parity["dev_fp32"].items():
+            after = parity["dev_int8"][measure]
+            if before is not None:
+                table.add_row(name, measure, f"{100 * before:.1f} %", f"{100 * after:.1f} %")
+    return table
