@@ -164,18 +164,6 @@ def test_trap_columns_are_not_swapped():
     assert (metrics.apcer_pooled(scores, 0.5).n, metrics.bpcer(scores, 0.5).n) == (2, 8)
 
 
-@given(labelled, st.sampled_from([0.0, 0.005, 0.01, 0.1, 0.25, 0.5, 0.75]))
-def test_trap_celeba_convention(rows, limit):
-    """Its "TPR@FPR" is 1 - pooled APCER at BPCER <= x, by the official index and comparison."""
-    scores = to_scores(rows)
-    live_spoofness = sorted((1 - scores.score[scores.bona_fide]).tolist(), reverse=True)
-    threshold = live_spoofness[int(limit * len(live_spoofness))]
-    official = np.mean(1 - scores.score[~scores.bona_fide] > threshold)
-    assert metrics.celeba_tpr_at_fpr(scores, limit) == official
-    twin = 1 - metrics.apcer_at_bpcer(scores, limit, pooled=True)
-    assert metrics.celeba_tpr_at_fpr(scores, limit) == pytest.approx(twin, abs=1e-12)
-
-
 def test_trap_pooled_is_not_worst_species():
     scores = Scores.of(
         [0.9] * 10 + [0.1] * 98 + [0.9] * 2,

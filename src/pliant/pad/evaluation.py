@@ -25,6 +25,8 @@ from pliant.pad.thresholds import Threshold, threshold_draws
 ACER_NAME = "ACER (max APCER over species)"
 BPCER_LIMITS = {"bpcer10": 0.10, "bpcer20": 0.05, "bpcer100": 0.01}
 """BPCERn is the smallest BPCER while APCER_AP stays at or below 1/n."""
+APCER_LIMITS = {"apcer_at_bpcer1": 0.01, "apcer_at_bpcer05": 0.005, "apcer_at_bpcer01": 0.001}
+"""The smallest APCER_AP while BPCER stays at or below 1 %, 0.5 %, 0.1 %."""
 FEW_SUBJECTS = 10
 """Below this many subjects the record says that its intervals over subjects are rough."""
 
@@ -55,59 +57,83 @@ def evaluate_scores(
     dev = dev if dev is None else pool_presentations(dev)
     if dev is not None and threshold is not None and threshold.dev_sha256 not in (None, dev.sha256):
         raise ValueError("these dev scores are not those that the threshold was fitted on")
-    resampled = bool(draws) and can_resample(test)
-    refit, drawn = False, {}
+    resampled, refit, drawn = bool(draws) and can_resample(test), False, {}
     if resampled:
-        thresholds = None if threshold is None else np.full(draws, threshold.value)
-        if threshold and threshold.dev_sha256 and dev is not None and can_resample(dev):
-            refit = True
-            fitted = threshold_draws(dev, threshold.policy, draws=draws, seed=seed + 1)
-            thresholds = np.where(np.isnan(fitted), threshold.value, fitted)
-        drawn = _resample(test, grid, thresholds, draws, seed)
+        thresholds, refit = thresholds_of(threshold, dev, draws=draws, seed=seed)
+        drawn = resample(test, grid, thresholds, draws=draws, seed=seed)
     record: dict[str, Any] = _at_threshold(test, threshold, drawn)
     full = grid.curves()
-    record["eer"] = _value(curves.eer(full)[0], drawn.get("eer"))
-    record["auc"] = _value(curves.auc(full)[0], drawn.get("auc"))
+    values = measures(full, None)
+    for name in ("eer", "auc"):
+        record[name] = _value(values[name][0], drawn.get(name))
     fewest = int(np.bincount(test.classes[~test.bona_fide]).min())
-    for name, limit in BPCER_LIMITS.items():
-        value = curves.bpcer_at_apcer(full, limit)[0]
-        supported = fewest * limit >= 3 - 1e-9  # rule of three
-        record[name] = _value(value, drawn.get(name)) | {"supported": supported}
+    num_bona_fide = int(test.bona_fide.sum())
+    for limits, num in ((BPCER_LIMITS, fewest), (APCER_LIMITS, num_bona_fide)):
+        for name, limit in limits.items():
+            supported = num * limit >= 3 - 1e-9  # rule of three
+            record[name] = _value(values[name][0], drawn.get(name)) | {"supported": supported}
     return record | {
-        "num_bona_fide": int(test.bona_fide.sum()),
-        "num_attack": int((~test.bona_fide).sum()),
+        "num_bona_fide": num_bona_fide,
+        "num_attack": len(test) - num_bona_fide,
         "num_subjects": test.num_subjects,
         "bootstrap_draws": draws if resampled else 0,
         "bootstrap_seed": seed,
-        "interval_method": _method(test, resampled=resampled, refit=refit),
+        "interval_method": interval_method(test, resampled=resampled, refit=refit),
         "notes": _notes(test, record["auc"]["value"], dev),
     }
 
 
-def _resample(
+def thresholds_of(
+    threshold: Threshold | None, dev: Scores | None, *, draws: int, seed: int
+) -> tuple[Float64[np.ndarray, " draws"] | None, bool]:
+    """The threshold of each draw, and whether it was refitted on resampled dev subjects."""
+    if threshold is None:
+        return None, False
+    held = np.full(draws, threshold.value)
+    if threshold.dev_sha256 is None or dev is None or not can_resample(dev):
+        return held, False
+    fitted = threshold_draws(dev, threshold.policy, draws=draws, seed=seed + 1)
+    return np.where(np.isnan(fitted), held, fitted), True
+
+
+def resample(
     test: Scores,
     grid: ThresholdGrid,
     thresholds: Float64[np.ndarray, " draws"] | None,
+    *,
     draws: int,
     seed: int,
 ) -> dict[str, Float64[np.ndarray, " draws"]]:
     """Every measure on every resample of the test subjects."""
     drawn: dict[str, list[np.ndarray]] = {}
     for rows, weights in subject_weights(test, draws=draws, seed=seed):
-        full = grid.curves(weights)
-        found = {"eer": curves.eer(full), "auc": curves.auc(full)}
-        for name, limit in BPCER_LIMITS.items():
-            found[name] = curves.bpcer_at_apcer(full, limit)
-        if thresholds is not None:
-            at = grid.at(thresholds[rows], weights)
-            found |= {f"apcer {name}": at.apcer(name)[:, 0] for name in at.accepted}
-            found["apcer_ap"], found["bpcer"] = at.apcer_ap[:, 0], at.bpcer[:, 0]
-            found["apcer_pooled"] = at.apcer_pooled[:, 0]
-            found["acer"] = (found["apcer_ap"] + found["bpcer"]) / 2
-            found["hter"] = (found["apcer_pooled"] + found["bpcer"]) / 2
-        for name, values in found.items():
+        at = None if thresholds is None else grid.at(thresholds[rows], weights)
+        for name, values in measures(grid.curves(weights), at).items():
             drawn.setdefault(name, []).append(values)
     return {name: np.concatenate(chunks) for name, chunks in drawn.items()}
+
+
+def measures(
+    full: curves.ErrorCounts, at: curves.ErrorCounts | None
+) -> dict[str, Float64[np.ndarray, " D"]]:
+    """Every measure of each copy, by its name in the record; APCER per species as `apcer NAME`.
+
+    Args:
+        full: Counts at every threshold.
+        at: Counts at the threshold in use; None leaves out what needs one.
+    """
+    found = {"eer": curves.eer(full), "auc": curves.auc(full)}
+    for name, limit in BPCER_LIMITS.items():
+        found[name] = curves.bpcer_at_apcer(full, limit)
+    for name, limit in APCER_LIMITS.items():
+        found[name] = curves.apcer_at_bpcer(full, limit)
+    if at is not None:
+        found |= {f"apcer {name}": at.apcer(name)[:, 0] for name in at.accepted}
+        found["apcer_ap"], found["bpcer"] = at.apcer_ap[:, 0], at.bpcer[:, 0]
+        found["apcer_pooled"] = at.apcer_pooled[:, 0]
+        found["acer"] = (found["apcer_ap"] + found["bpcer"]) / 2
+        found["hter"] = (found["apcer_pooled"] + found["bpcer"]) / 2
+    return found
 
 
 def _at_threshold(
@@ -149,7 +175,7 @@ def _rate(rate: metrics.Rate, drawn: np.ndarray | None) -> dict[str, Any]:
     return rate.to_json() | {"cluster_low": low, "cluster_high": high}
 
 
-def _method(test: Scores, *, resampled: bool, refit: bool) -> str:
+def interval_method(test: Scores, *, resampled: bool, refit: bool) -> str:
     """How the intervals came about, in words for the report."""
     text = "95 %; low, high of error rates: Clopper-Pearson"
     if not resampled:

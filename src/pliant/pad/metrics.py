@@ -6,9 +6,6 @@ Rows count as presentations here: pool frames first (`pool_presentations`).
 
 EER, AUC and BPCER10/20/100 choose their threshold on the very scores they are computed on; they
 rank models and are optimistic about any one of them. HTER takes a threshold from other data.
-
-Departure: the CelebA-Spoof measure is given twice, as its official code has it and, under
-`apcer_at_bpcer`, in the words of ISO.
 """
 
 from dataclasses import asdict, dataclass
@@ -133,31 +130,23 @@ def bpcer_at_apcer(scores: Scores, limit: float) -> float:
 
     Every score is tried as a threshold, so no limit is too fine.
     """
-    _check_limit(limit)
+    check_limit(limit)
     return float(curves.bpcer_at_apcer(curves.ThresholdGrid(scores).curves(), limit)[0])
 
 
 def apcer_at_bpcer(scores: Scores, limit: float, *, pooled: bool = False) -> float:
     """Smallest APCER_AP (or pooled APCER) over thresholds with BPCER <= limit."""
-    _check_limit(limit)
+    check_limit(limit)
     counts = curves.ThresholdGrid(scores).curves()
     return float(curves.apcer_at_bpcer(counts, limit, pooled=pooled)[0])
 
 
-def celeba_tpr_at_fpr(scores: Scores, limit: float) -> float:
-    """TPR at FPR = limit as the CelebA-Spoof challenge has it: attacks are positive, FPR is BPCER.
+def check_limit(limit: float) -> None:
+    """Refuses what is no rate.
 
-    Equals 1 - pooled APCER at BPCER <= limit; the index int(limit x bona fide) and the strict
-    comparison are the official ones.
+    Raises:
+        ValueError: for a limit outside [0, 1].
     """
-    _check_limit(limit)
-    curves.check_both_classes(scores)
-    bona_fide = np.sort(scores.score[scores.bona_fide])
-    index = min(int(limit * len(bona_fide)), len(bona_fide) - 1)
-    return float(np.mean(scores.score[~scores.bona_fide] < bona_fide[index]))
-
-
-def _check_limit(limit: float) -> None:
     if not 0 <= limit <= 1:
         raise ValueError(f"the limit is an error rate and must lie in [0, 1], got {limit}")
 

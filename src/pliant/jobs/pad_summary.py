@@ -1,0 +1,130 @@
+"""What `pliant pad ...` prints: tables for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def evaluate_summary(result: Mapping[str, Any]) -> list:
+    """The error rates with their intervals, then what should be known about them."""
+    from rich.table import Table
+
+    tier, data = result["tiers"][0], result["data"]
+    metrics, nonresponse = tier["metrics"], tier["nonresponse"]
+    counts = data["counts"]
+    table = Table(
+        "measure", "value", "95 %", "over subjects",
+        title=f"{data['name']}: {counts['bona_fide']} bona fide, {counts['attack']} attacks",
+    )  # fmt: skip
+    for name, rate in (metrics["apcer"] or {}).items():
+        table.add_row(f"APCER {name}", *_cells(rate))
+    rows = {
+        "APCER worst species": metrics["apcer_ap"],
+        "BPCER": metrics["bpcer"],
+        "ACER (worst species)": metrics["acer"],
+        "HTER": metrics["hter"],
+        "EER": metrics["eer"],
+        "BPCER10": metrics["bpcer10"],
+        "BPCER20": metrics["bpcer20"],
+        "BPCER100": metrics["bpcer100"],
+        "APCER at BPCER 1 %": metrics["apcer_at_bpcer1"],
+        "BPNRR": nonresponse["bpnrr"],
+    }
+    for name, record in rows.items():
+        if record is not None:
+            unproven = "" if record.get("supported", True) else " (too few data)"
+            table.add_row(f"{name}{unproven}", *_cells(record))
+    table.add_row("AUC", f"{metrics['auc']['value']:.4f}", "", _span(metrics["auc"], "", 1, 4))
+    threshold = tier["threshold"]
+    said = (
+        [] if threshold is None else [f"threshold {threshold['value']:.4f} ({threshold['policy']})"]
+    )
+    flagged = [
+        f"{column} = {value}: {', '.join(entry['flagged'])}"
+        for column, values in ((tier["slices"] or {}).get("columns") or {}).items()
+        for value, entry in values.items()
+        if entry["flagged"]
+    ]
+    said += [f"differs from the whole: {line}" for line in flagged]
+    return [table, *said, *metrics["notes"], *result["limits"], f"Report: {result['report']}"]
+
+
+def _cells(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Value, Clopper-Pearson interval and interval over subjects."""
+    if "rate" in record:
+        return _percent(record["rate"]), _span(record), _span(record, "cluster_")
+    return _percent(record["value"]), "", _span(record)
+
+
+def _span(record: Mapping[str, Any], prefix: str = "", scale: float = 100, places: int = 1) -> str:
+    low, high = record.get(f"{prefix}low"), record.get(f"{prefix}high")
+    return (
+        ""
+        if low is None or high is None
+        else f"{scale * low:.{places}f} to {scale * high:.{places}f}"
+    )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f} %"
+
+
+def compare_summary(result: Mapping[str, Any]) -> list:
+    """Both systems' measures and the difference with its interval."""
+    from rich.table import Table
+
+    table = Table("measure", "A", "B", "B - A", "95 %", title=f"{result['n']} presentations")
+    for name, d in result["differences"].items():
+        cells = (f"{100 * d['a']:.2f}", f"{100 * d['b']:.2f}", f"{100 * d['difference']:+.2f}")
+        table.add_row(name, *cells, _span(d, places=2) + " *" * d["differs"])
+    said = [f"A: {result['a']}, B: {result['b']}; all in %; * the interval excludes 0"]
+    for kind, test in (result["mcnemar"] or {}).items():
+        said.append(
+            f"McNemar, {kind.replace('_', ' ')}: A alone errs {test['only_a_errs']} times, B alone "
+            f"{test['only_b_errs']} times, p = {test['p']:.3g}"
+        )
+    left = result["only_a_no_response"], result["only_b_no_response"], result["both_no_response"]
+    if any(left):
+        said.append(f"left out, no response: A alone {left[0]}, B alone {left[1]}, both {left[2]}")
+    return [table, *said]
+
+
+def threshold_summary(result: Mapping[str, Any]) -> list:
+    """The value, its evidence and its file."""
+    interval = result["interval"]
+    span = f", 95 % {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+    return [
+        f"threshold {result['value']:.6f} ({result['policy']}{span})",
+        f"fitted on {result['num_bona_fide']} bona fide and {result['num_attack']} attacks of "
+        f"{result['num_subjects']} named subjects",
+        f"written to {result['file']}",
+    ]
+
+
+def plan_summary(result: Mapping[str, Any]) -> list:
+    """A table per claim, and the sum of the checklist."""
+    from rich.table import Table
+
+    parts: list[Any] = []
+    for kind, rows in result["plan"].items():
+        rate = "APCER of each species" if kind == "attack" else "BPCER"
+        table = Table(
+            "errors allowed", "presentations", "subjects", "passes at a fifth of it", "at half",
+            title=f"{rate} <= {100 * result['targets'][kind]:g} % at {result['confidence']:.0%}",
+        )  # fmt: skip
+        for row in rows:
+            chances = [f"{row[key]:.0%}" for key in ("chance_at_fifth", "chance_at_half")]
+            counts = [str(row[k]) for k in ("errors_allowed", "presentations", "subjects")]
+            table.add_row(*counts, *chances)
+        parts.append(table)
+    parts.append(
+        f"to capture, {result['errors_allowed']} errors allowed: "
+        f"{result['presentations_in_all']} presentations"
+    )
+    if result["checklist"]:
+        parts.append(f"checklist: {result['checklist']}")
+    return parts
+
+
+def convert_summary(result: Mapping[str, Any]) -> list:
+    """What was written."""
+    return [f"{result['presentations']} presentations written to {result['file']}"]

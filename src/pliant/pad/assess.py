@@ -1,0 +1,196 @@
+"""A score file judged as a whole: everything that the other files measure, as one record.
+
+The record has the form of evaluation.json with one tier, so the report's sections serve both.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pliant import __version__
+from pliant.errors import UserError
+from pliant.pad.celeba import celeba_record
+from pliant.pad.evaluation import det_curves, evaluate_scores, score_histogram
+from pliant.pad.nonresponse import nonresponse_record
+from pliant.pad.reliability import reliability_record
+from pliant.pad.scores import Scores
+from pliant.pad.slices import slice_record
+from pliant.pad.table import Frames, ScoreTable, as_numbers, read_table
+from pliant.pad.thresholds import DEFAULT_POLICY, Threshold, fit_threshold
+from pliant.runtime.files import write_atomic
+
+STATEMENT = "self-assessment, not a certification"
+LIMITS = (
+    "attack species that these scores do not hold were not tested",
+    "where the scores come from, and whether their labels are right, was not checked",
+)
+NO_THRESHOLD = "no threshold, so no decisions: give the scores of a dev set, or a threshold file"
+NOTHING_FITTED = "the threshold was set by hand: nothing says that it would have been chosen on dev"
+Given = Path | str | Scores | ScoreTable
+
+
+def evaluate(
+    scores: Given,
+    *,
+    dev: Given | None = None,
+    threshold: Threshold | None = None,
+    policy: str | None = None,
+    frames: Frames = "refuse",
+    celeba: bool = False,
+    name: str = "system",
+    draws: int = 2000,
+    seed: int = 0,
+    out: Path | str | None = None,
+) -> dict[str, Any]:
+    """Every measure of one set of scores; with `out` also evaluation.json and report.html there.
+
+    Args:
+        scores: The scores to judge: a CSV, or what was read from one.
+        dev: Scores of other subjects, on which the threshold is fitted.
+        threshold: One fitted earlier; with it `dev` is needed only to hold its uncertainty.
+        policy: How the threshold is fitted on `dev` (min_acer if None), or `fixed=t` without dev.
+        frames: Whether two rows of one presentation are a mistake (`refuse`) or frames (`mean`).
+        celeba: Whether to add the measure of the CelebA-Spoof benchmark.
+        name: Of the system, for the report.
+        draws: Resamples of the subjects; 0: no intervals over subjects.
+        seed: Of the resampling.
+        out: An existing folder, or None.
+
+    Raises:
+        UserError: if a file cannot be used, a class is missing, or dev cannot support the policy.
+    """
+    table = as_table(scores, frames)
+    tuned = None if dev is None else as_table(dev, frames)
+    heard = None if tuned is None else tuned.scores
+    if threshold is not None and policy is not None:
+        raise UserError("both a threshold and a policy are given; leave one of them out")
+    if threshold is None and (tuned is not None or policy is not None):
+        source = "" if tuned is None else tuned.source
+        threshold = fit_threshold(
+            heard, policy or DEFAULT_POLICY, source=source, draws=draws, seed=seed
+        )
+    if threshold and tuned is not None and threshold.dev_sha256 not in (None, tuned.scores.sha256):
+        raise UserError(
+            f"the threshold was not fitted on {tuned.source} (another hash); give the dev scores "
+            "that it was fitted on, or leave them out"
+        )
+    test = table.scores
+    metrics = evaluate_scores(test, threshold, dev=heard, draws=draws, seed=seed)
+    metrics["notes"] += _notes(table, tuned)
+    value = threshold.value if threshold else None
+    tier = {
+        "tier": name,
+        "threshold": threshold and threshold.to_json(),
+        "metrics": metrics,
+        "det": det_curves(test),
+        "histogram": score_histogram(test),
+        "nonresponse": nonresponse_record(table, value),
+        "reliability": reliability_record(test),
+        "slices": None if value is None else slice_record(table, value, draws=draws, seed=seed),
+        "durations": durations(table),
+        "celeba_official": celeba_record(test) if celeba else None,
+    }
+    record: dict[str, Any] = {
+        "pliant": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "statement": STATEMENT,
+        "task": "pad",
+        "kind": "scores",
+        "model": {"name": name},
+        "data": _data(table, tuned),
+        "tiers": [tier],
+        "settings": {"policy": policy, "frames": frames, "draws": draws, "seed": seed},
+        "limits": [*LIMITS, *_limits(threshold, heard)],
+    }
+    if out is not None:
+        from pliant.pad.report import write_report
+
+        text = json.dumps(record, indent=1, allow_nan=False)
+        write_atomic(Path(out) / "evaluation.json", text)
+        write_report(record, Path(out))
+    return record
+
+
+def as_table(given: Given, frames: Frames = "refuse") -> ScoreTable:
+    """The presentations of a CSV, of scores in memory, or of a table.
+
+    Raises:
+        UserError: if the file cannot be used, or presentations occur twice.
+    """
+    if isinstance(given, Path | str):
+        return read_table(given, frames=frames)
+    return (ScoreTable.of(given) if isinstance(given, Scores) else given).pool(frames)
+
+
+def durations(table: ScoreTable) -> dict[str, dict[str, float]]:
+    """PS-PD, the processing duration: median, p95 and the longest, of every column `..._ms`.
+
+    Raises:
+        UserError: if such a column holds something else than numbers.
+    """
+    found = {}
+    for name, column in table.extra.items():
+        if not name.endswith("_ms"):
+            continue
+        numbers = as_numbers(column[column != ""])
+        if numbers is None or not len(numbers):
+            raise UserError(
+                f"{table.source}: column {name!r} must hold milliseconds, as its name says; "
+                "correct it, or give it another name"
+            )
+        p50, p95, longest = np.quantile(numbers, [0.5, 0.95, 1.0])
+        found[name] = {
+            "n": len(numbers), "p50": float(p50), "p95": float(p95), "max": float(longest)
+        }  # fmt: skip
+    return found
+
+
+def _data(table: ScoreTable, dev: ScoreTable | None) -> dict[str, Any]:
+    test = table.scores
+    return {
+        "name": table.source,
+        "sha256": table.sha256 or test.sha256,
+        "synthetic": False,
+        "counts": {
+            "presentations": len(table),
+            "bona_fide": int(table.bona_fide.sum()),
+            "attack": int((~table.bona_fide).sum()),
+            "subjects": test.num_subjects,
+            "without_response": int((~table.responded).sum()),
+        },
+        "frames_pooled": table.num_frames or None,
+        "dev": None
+        if dev is None
+        else {"name": dev.source, "sha256": dev.sha256, "presentations": len(dev)},
+    }
+
+
+def _limits(threshold: Threshold | None, dev: Scores | None) -> list[str]:
+    if threshold is None:
+        return [NO_THRESHOLD]
+    if threshold.dev_sha256 is None:
+        return [NOTHING_FITTED]
+    if dev is None:
+        return ["intervals hold the threshold for fixed: the dev scores were not given"]
+    return []
+
+
+def _notes(table: ScoreTable, dev: ScoreTable | None) -> list[str]:
+    """What was pooled, is unnamed, or is new in test, one sentence each."""
+    notes = []
+    if table.num_frames:
+        notes.append(f"{table.num_frames} rows were pooled into {len(table)} presentations")
+    unnamed = int((table.species == "unnamed").sum())
+    if unnamed:
+        notes.append(f"{unnamed} attacks name no species and count as one, called unnamed")
+    if dev is not None:
+        new = sorted(set(table.scores.species_names) - set(dev.scores.species_names))
+        if new:
+            notes.append(f"the threshold has seen no attack of species {', '.join(new)}")
+        silent = int((~dev.responded).sum())
+        if silent:
+            notes.append(f"{silent} presentations of dev got no response and fitted nothing")
+    return notes
