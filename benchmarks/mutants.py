@@ -35,6 +35,8 @@ HOSTILE = (
 NUMBERS = (0, 1, -1, 2, 3, 7, 63, 64, 1000, 65_535, 2**20, 2**31 - 1, 2**62)
 NEW_OPERATORS = sorted(OPERATORS | {"Loop", "Scan", "Resize", "Range", "Einsum", "NonZero"})
 
+RUNS = (b"\xff", b"\0", b"\x0a\0", b"\x3a\0")
+
 Parts = dict[str, bytes]
 
 
@@ -46,7 +48,7 @@ def mutate_bytes(data: bytes, rng: random.Random, first: int = 0, end: int | Non
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         place = rng.randrange(first, max(first + 1, min(end, len(changed))))
         size = rng.choice((1, 2, 4, 8, 64, 1024))
-        match rng.randrange(7):
+        match rng.randrange(8):
             case 0 | 1:
                 changed[place % len(changed)] ^= 1 << rng.randrange(8)
             case 2:
@@ -60,6 +62,8 @@ def mutate_bytes(data: bytes, rng: random.Random, first: int = 0, end: int | Non
                 changed[place : place + size] = changed[source : source + size]
             case 6 if rng.random() < 0.3:
                 del changed[place:]
+            case 7 if rng.random() < 0.1:  # one byte, many times: JPEG's fill, empty fields
+                changed[place:place] = rng.choice(RUNS) * 50_000
         if not changed:
             break
     return bytes(changed)

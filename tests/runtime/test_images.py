@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 import zlib
 
 import cv2
@@ -79,6 +80,25 @@ def test_progressive_and_restart_markers_are_walked():
     assert image_size(data) == (56, 40)
     with pytest.raises(BadImage, match="truncated JPEG"):
         image_size(data[:-2])
+
+
+def test_fill_bytes_take_no_time():
+    data = encode(picture(24, 16), ".jpg")
+    scan = data.index(b"\xff\xda")
+    (length,) = struct.unpack_from(">H", data, scan + 2)
+    body = scan + 2 + length
+    fill = b"\xff" * 10**6
+    begun = time.perf_counter()
+    assert image_size(data[:scan] + fill + data[scan:]) == (24, 16)
+    assert image_size(data[:-2] + fill + data[-2:]) == (24, 16)
+    for scanned in (fill + b"\x00", fill + b"\xd0", fill + b"\x00\xff\xd3" + fill + b"\x00"):
+        assert image_size(data[:body] + scanned + b"\xff\xd9") == (24, 16)
+    for cut in (data[:body] + fill, data[:body] + fill + b"\x00", data[:scan] + fill):
+        with pytest.raises(BadImage, match="truncated JPEG"):
+            image_size(cut)
+    with pytest.raises(BadImage, match="damaged JPEG"):
+        image_size(data[:scan] + fill + b"\x00" + data[scan:])
+    assert time.perf_counter() - begun < 1
 
 
 def test_a_whole_thumbnail_does_not_hide_a_cut_photo():

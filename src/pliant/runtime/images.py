@@ -25,7 +25,10 @@ MAX_BYTES = 200_000_000
 MAX_SIDE_PX = 32_000
 """OpenCV's warps address pixels with 16 bits."""
 
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # a JPEG marker that ends a scan's data
+# What ends a scan's data. No `\xff+`: a search would then run through a run of fill bytes once from
+# each of them, and 60 KB of them would take seconds.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_NO_FILL = re.compile(rb"[^\xff]")
 _FRAME_STARTS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG, DAC
 
 
@@ -112,10 +115,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     size = None
     place = 2
     while True:
-        found = _MARKER.match(data, place)
-        if found is None:
-            raise BadImage("damaged JPEG" if place < len(data) else "truncated JPEG")
-        place, marker = found.end(), data[found.end() - 1]
+        found = _NO_FILL.search(data, place)  # of any number of fill bytes only the last counts
+        start = len(data) if found is None else found.start() - 1
+        if start < place or _MARKER.match(data, start) is None:
+            raise BadImage("damaged JPEG" if start < len(data) else "truncated JPEG")
+        place, marker = start + 2, data[start + 1]
         if marker == 0xD9:  # EOI
             break
         if marker in (0x01, 0xD8):  # no segment follows
