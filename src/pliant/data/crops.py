@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from pliant.data.frames import read_sample
 from pliant.data.manifest import Sample
 from pliant.data.readable import load_or_skip
 from pliant.errors import UserError
 from pliant.runtime.crop import crop_square
-from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.images import BadImage
 
 __all__ = ["CropDataset", "load_or_skip", "targets_of"]
 
@@ -77,7 +78,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         """
         sample = self.samples[index]
         try:
-            image = read_image(sample.path)
+            image = read_sample(sample)
         except BadImage as error:
             raise UserError(f"{sample.path} cannot be used: {error}") from error
         return crop_square(

@@ -1,7 +1,9 @@
 """Photos from a camera become face cut-outs: found, cut and cached once, on all cores.
 
 A cut-out holds the photo's pixels within 2.0 times the box, shrunk to at most 256 px, as PNG;
-nothing is made up where it would reach over the photo's edge. A journal in the cache folder has one
+nothing is made up where it would reach over the photo's edge. Of a video the frames that are asked
+for are cut, all in one pass. Where the data set ships boxes (see boxes.py), they take the place of
+the search. A journal in the cache folder has one
 line per photo, so that a killed run goes on where it stopped; a photo that changed is cut again.
 The cache is for its owner's eyes only, and can be deleted at any time.
 """
@@ -10,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.data.augment import CANVAS_MARGIN
+from pliant.data.boxes import UNCUT, NoBox, box_of
+from pliant.data.frames import read_frames
 from pliant.data.manifest import Sample, Skipped, write_manifest
 from pliant.data.progress import map_threads, watched
 from pliant.data.readable import refuse_too_many
 from pliant.errors import UserError
-from pliant.runtime.faces import Face, FaceFinder, Undecided, choose_face
+from pliant.runtime.faces import MIN_SIDE_PX, Face, FaceFinder, Undecided, choose_face
 from pliant.runtime.files import sha256_file, write_atomic
 from pliant.runtime.images import BadImage, read_image
 
@@ -54,6 +58,8 @@ class _Found:
     reason: str | None
     """Why there is no cut-out."""
     unreadable: bool = False
+    uncut: bool = False
+    """The box lies in the photo itself."""
 
 
 def cut_faces(
@@ -103,8 +109,9 @@ def cut_faces(
         elif record.reason:
             skipped.append(Skipped(sample.path, record.reason))
         else:
-            cuts.append(_as_cut(sample, record, folder))
-            usable.append(cuts[-1])
+            usable.append(_as_cut(sample, record, folder))
+            if not record.uncut:
+                cuts.append(usable[-1])
     if not usable:
         reasons = Counter(skip.reason for skip in skipped)
         counts = ", ".join(f"{n} x {reason}" for reason, n in reasons.items())
@@ -168,27 +175,82 @@ def _find_all(
     cv2.setNumThreads(1)  # the photos are spread over the cores, not each of them
     try:
         with open(journal, "a", encoding="utf-8") as file:
-            records = map_threads(lambda job: _find_one(*job, folder, finder, scale), missing)
-            for record in watched(records, len(missing), "finding faces", progress=progress):
-                file.write(json.dumps(record.__dict__) + "\n")
+            groups = _by_file(missing)
+            parts = map_threads(lambda group: _find_some(group, folder, finder, scale), groups)
+            for records in watched(parts, len(groups), "finding faces", progress=progress):
+                for record in records:
+                    file.write(json.dumps(record.__dict__) + "\n")
+                    known[record.name] = record
                 file.flush()
-                known[record.name] = record
     finally:
         cv2.setNumThreads(threads)
     return [known[photo.name] for photo in photos]
 
 
-def _find_one(photo: Sample, stamp: str, folder: Path, finder: FaceFinder, scale: float) -> _Found:
+def _by_file(photos: Sequence[tuple[Sample, str]]) -> list[list[tuple[Sample, str]]]:
+    """Frames of one video together, so that it is decoded once."""
+    groups: dict[object, list[tuple[Sample, str]]] = {}
+    for k, (photo, stamp) in enumerate(photos):
+        key = k if photo.frame is None else photo.path
+        groups.setdefault(key, []).append((photo, stamp))
+    return list(groups.values())
+
+
+def _find_some(
+    group: Sequence[tuple[Sample, str]], folder: Path, finder: FaceFinder, scale: float
+) -> list[_Found]:
+    """The records of one image, or of the frames of one video."""
+    photos = [photo for photo, _ in group]
+    return [
+        _find_one(photo, stamp, image, index, folder, finder, scale)
+        for (photo, stamp), (image, index) in zip(group, _images(photos), strict=True)
+    ]
+
+
+def _images(photos: Sequence[Sample]) -> Iterator[tuple[NDArray[np.uint8] | str, int]]:
+    """The image, or why there is none, and its place in the video."""
+    try:
+        if photos[0].frame is None:
+            yield read_image(photos[0].path), 0
+            return
+        frames = read_frames(photos[0].path, [str(photo.frame) for photo in photos])
+    except BadImage as error:
+        yield from [(str(error), 0)] * len(photos)
+        return
+    for photo, frame in zip(photos, frames, strict=True):
+        if frame is None:
+            yield f"frame {photo.frame} cannot be decoded", 0
+        else:
+            yield frame.image, frame.index
+
+
+def _find_one(
+    photo: Sample,
+    stamp: str,
+    image: NDArray[np.uint8] | str,
+    index: int,
+    folder: Path,
+    finder: FaceFinder,
+    scale: float,
+) -> _Found:
     def without(reason: str, *, unreadable: bool = False) -> _Found:
         return _Found(photo.name, stamp, None, None, reason, unreadable)
 
-    try:
-        image = read_image(photo.path)
-    except BadImage as error:
-        return without(str(error), unreadable=True)
-    face = choose_face(finder.find(image))
-    if isinstance(face, Undecided):
-        return without(WORDS[face.reason])
+    if isinstance(image, str):
+        return without(image, unreadable=True)
+    if photo.box_rule is None:
+        face = choose_face(finder.find(image))
+        if isinstance(face, Undecided):
+            return without(WORDS[face.reason])
+    else:
+        try:
+            face = Face(box=box_of(photo, image, index), landmarks=None, confidence=1.0)
+        except NoBox as error:
+            return without(str(error))
+        if face.side < MIN_SIDE_PX:
+            return without(WORDS["face_too_small"])
+        if photo.box_rule in UNCUT:
+            return _Found(photo.name, stamp, list(face.box), None, None, uncut=True)
     part, box, points = cut_out(image, face, scale)
     done, data = cv2.imencode(".png", cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
     assert done
@@ -214,7 +276,7 @@ def _stamp(path: Path) -> str:
 def _holds(record: _Found | None, stamp: str, folder: Path) -> bool:
     if record is None or record.stamp != stamp:
         return False
-    return record.reason is not None or _cut_path(folder, record.name).is_file()
+    return record.uncut or record.reason is not None or _cut_path(folder, record.name).is_file()
 
 
 def _read_journal(path: Path) -> dict[str, _Found]:
@@ -236,6 +298,8 @@ def _as_cut(sample: Sample, record: _Found, folder: Path) -> Sample:
     """Depth and infrared images no longer lie over the cut-out, so they are left out."""
     assert record.box is not None
     x, y, width, height = record.box
+    if record.uncut:
+        return replace(sample, box=(x, y, width, height), box_rule=None)
     points = record.landmarks and tuple((px, py) for px, py in record.landmarks)
     return replace(
         sample,
@@ -244,13 +308,16 @@ def _as_cut(sample: Sample, record: _Found, folder: Path) -> Sample:
         landmarks=points or None,
         depth_path=None,
         ir_path=None,
+        frame=None,
+        box_rule=None,
     )
 
 
 def _notes(photos: Sequence[Sample], found: dict[str, _Found], detector: str) -> list[str]:
     """How many faces were found, and where none were, by class: a bias that a user should see."""
     good = sum(record.reason is None for record in found.values())
-    notes = [f"faces were found in {good} of {len(photos)} photos by {detector}"]
+    rules = {photo.box_rule or detector for photo in photos}
+    notes = [f"faces were found in {good} of {len(photos)} photos by {', '.join(sorted(rules))}"]
     lost = Counter(
         ("bona fide" if photo.bona_fide else "attack", found[photo.name].reason)
         for photo in photos
@@ -259,6 +326,6 @@ def _notes(photos: Sequence[Sample], found: dict[str, _Found], detector: str) ->
     if lost:
         counts = ", ".join(f"{n} {kind}: {reason}" for (kind, reason), n in sorted(lost.items()))
         notes.append(f"photos without one usable face are skipped ({counts})")
-    if any(photo.depth_path or photo.ir_path for photo in photos):
+    if any((p.depth_path or p.ir_path) and p.box_rule not in UNCUT for p in photos):
         notes.append("depth and infrared images of photos without a face box are not used")
     return notes

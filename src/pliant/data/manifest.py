@@ -2,7 +2,8 @@
 
 Columns: path and bona_fide (or label, the class name, for other tasks); optional: pai_species,
 subject, session, split, clip, device, depth_path, ir_path, box_x box_y box_w box_h, and five
-landmarks as right_eye_x ... mouth_left_y, in pixels of the image, named from the person's own side.
+landmarks as right_eye_x ... mouth_left_y, in pixels of the image, named from the person's own side;
+frame, where path is a video (see frames.py).
 Other columns are ignored. A path is relative to the manifest's folder and may not leave it.
 """
 
@@ -11,6 +12,7 @@ import difflib
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +32,14 @@ LANDMARK_COLUMNS = tuple(
 TEXT_COLUMNS = ("pai_species", "subject", "session", "clip", "device", "label")
 COLUMNS = (
     "path", "bona_fide", "pai_species", "subject", "session", "split", "clip", "device", "label",
-    "depth_path", "ir_path", *BOX_COLUMNS, *LANDMARK_COLUMNS,
+    "depth_path", "ir_path", *BOX_COLUMNS, *LANDMARK_COLUMNS, "frame",
 )  # fmt: skip
 SPLITS = {"train": "train", "dev": "dev", "val": "dev", "test": "test"}
 """Words for a split, and what each means here."""
+FRAME = re.compile(
+    r"(?:(?P<start>\d{1,6})\+)?(?P<k>\d{1,6})of(?P<parts>\d{1,6})|(?P<index>\d{1,6})"
+)
+"""How a frame of a video is named; frames.py says which one is meant."""
 TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -42,7 +48,7 @@ class Sample:
     """One image with what is known of it."""
 
     path: Path
-    """The colour image, absolute."""
+    """The colour image, absolute; or a video."""
     name: str = ""
     """The path as the data set names it, with forward slashes: the same on every machine."""
     bona_fide: bool | None = None
@@ -69,6 +75,10 @@ class Sample:
     """Right eye, left eye, nose, right and left corner of the mouth; x, y in pixels."""
     label: str | None = None
     """Class name, for other tasks than anti-spoofing."""
+    frame: str | None = None
+    """Which frame of the video at `path`, as frames.py names it; None: `path` is an image."""
+    box_rule: str | None = None
+    """How the face's box is found beside the image when that is read, a name of boxes.py."""
 
     @property
     def presentation(self) -> str:
@@ -95,17 +105,18 @@ def read_manifest(path: Path | str) -> list[Sample]:
     path = Path(path)
     inside = _Inside(path.resolve().parent)
     samples: list[Sample] = []
-    lines: dict[Path, int] = {}
+    lines: dict[tuple[Path, str | None], int] = {}
     reader = csv.DictReader(io.StringIO(_text_of(path), newline=""), strict=True)
     try:
         _check_columns(path, reader.fieldnames or [])
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             sample = _sample(row, where, inside)
-            if sample.path in lines:
-                first = lines[sample.path]
+            key = sample.path, sample.frame
+            if key in lines:
+                first = lines[key]
                 raise UserError(f"{where}: {row['path']!r} is listed on line {first} already")
-            lines[sample.path] = reader.line_num
+            lines[key] = reader.line_num
             samples.append(sample)
             if len(samples) > MAX_ROWS:
                 raise UserError(f"{path} has more than {MAX_ROWS:,} rows; split it up")
@@ -134,7 +145,8 @@ def write_manifest(samples: Iterable[Sample], path: Path | str) -> None:
         extra = [_relative(p, folder) if p else "" for p in (sample.depth_path, sample.ir_path)]
         box = sample.box or [""] * 4
         points = [v for p in sample.landmarks for v in p] if sample.landmarks else [""] * 10
-        table.writerow([_relative(sample.path, folder), truth, *texts, *extra, *box, *points])
+        row = [_relative(sample.path, folder), truth, *texts, *extra, *box, *points]
+        table.writerow([*row, sample.frame or ""])
     write_atomic(path, text.getvalue())
 
 
@@ -218,9 +230,14 @@ def _sample(row: Mapping[str | None, str | None], where: str, inside: _Inside) -
     if box and not (box[2] > 0 and box[3] > 0):
         raise UserError(f"{where}: box_w and box_h must be > 0, got {box[2]:g} and {box[3]:g}")
     points = _numbers(row, LANDMARK_COLUMNS, where)
+    frame = text("frame") or None
+    if frame and not FRAME.fullmatch(frame):
+        raise UserError(f"{where}: frame is {frame!r}; allowed: 12, 3of8, 6+1of2 and their like")
+    name = path.relative_to(inside.folder).as_posix()
     return Sample(
         path=path,
-        name=path.relative_to(inside.folder).as_posix(),
+        name=f"{name}#{frame}" if frame else name,
+        frame=frame,
         bona_fide=bona_fide,
         split=SPLITS[split] if split else None,
         depth_path=inside(text("depth_path"), where) if text("depth_path") else None,

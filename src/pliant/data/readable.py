@@ -1,12 +1,12 @@
 """Leave out the images that cannot be read, count and list them, and stop where they are many."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from pliant.data.frames import read_sample
 from pliant.data.manifest import Sample, Skipped
 from pliant.data.progress import map_threads, watched
 from pliant.errors import UserError
-from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.images import BadImage
 
 MAX_BAD_SHARE = 0.05
 """A data set of which more cannot be read is broken, or not the one that was meant."""
@@ -26,7 +26,7 @@ def load_or_skip(
         UserError: if more than 5 % cannot be used, or nothing is left.
     """
     reasons = watched(
-        map_threads(why_unusable, [sample.path for sample in samples], workers=workers),
+        map_threads(why_unusable, samples, workers=workers),
         len(samples),
         "checking images",
         progress=progress,
@@ -41,10 +41,10 @@ def load_or_skip(
     return kept, skipped
 
 
-def why_unusable(path: Path) -> str | None:
+def why_unusable(sample: Sample) -> str | None:
     """The reason why an image cannot be read, or None where it can."""
     try:
-        read_image(path)
+        read_sample(sample)
     except BadImage as error:
         return str(error)
     return None
