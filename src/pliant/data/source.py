@@ -1,4 +1,4 @@
-"""Where samples come from: a manifest CSV, a folder with a manifest.csv, or a plain folder.
+"""Where samples come from: a manifest CSV, a folder, or a published data set by its reader's name.
 
 Anti-spoofing samples without a face box are taken for photos as they come from a camera: the face
 is found and cut out once, into a cache (see faces.py).
@@ -13,6 +13,7 @@ from pathlib import Path
 from pliant.data.faces import cut_faces
 from pliant.data.folder import LAYOUTS, read_folder
 from pliant.data.manifest import Sample, Skipped, read_manifest
+from pliant.data.readers import parse, read
 from pliant.errors import UserError
 
 
@@ -44,7 +45,8 @@ def open_source(
     """Lists the samples of a data set, with a face box for each where the task is `pad`.
 
     Args:
-        path: A manifest CSV, a folder that holds a manifest.csv, or a plain folder (see folder.py).
+        path: A manifest CSV, a folder that holds a manifest.csv, a plain folder (see folder.py), or
+            `NAME:PATH?option=value` (see readers.py).
         task: `pad` or `classify`.
         detector: A YuNet ONNX file; None: the cascade inside OpenCV.
         cache_dir: Where cut-out faces are kept; None: `pliant` in the user's cache folder.
@@ -57,18 +59,11 @@ def open_source(
     """
     if task not in LAYOUTS:
         raise ValueError(f"unknown task {task!r}; allowed: {', '.join(LAYOUTS)}")
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"no such data: {path}; give a manifest CSV or a folder")
-    manifest = path / "manifest.csv" if path.is_dir() else path
-    if path.is_file() and path.suffix.lower() != ".csv":
-        raise UserError(f"{path} is neither a folder nor a .csv manifest")
-    samples = read_manifest(manifest) if manifest.is_file() else read_folder(path, task)
+    samples, skipped, notes, name, path = _list(Path(path), task)
     _check_task(samples, task, path)
     sha256 = listing_sha256(samples)
-    skipped, notes = [], []
     if task == "pad" and any(sample.box is None for sample in samples):
-        samples, skipped, notes = cut_faces(
+        samples, lost, said = cut_faces(
             samples,
             path,
             detector=detector,
@@ -76,9 +71,33 @@ def open_source(
             crop_scale=crop_scale,
             progress=progress,
         )
+        skipped, notes = [*skipped, *lost], [*notes, *said]
     elif task == "classify":  # whole images are classified
         samples = [replace(sample, box=None, landmarks=None) for sample in samples]
-    return Source(samples=samples, skipped=skipped, notes=notes, name=_name_of(path), sha256=sha256)
+    return Source(samples=samples, skipped=skipped, notes=notes, name=name, sha256=sha256)
+
+
+def _list(path: Path, task: str) -> tuple[list[Sample], list[Skipped], list[str], str, Path]:
+    """Samples, what was skipped, notes, the data set's name, and where it lies."""
+    named = None if path.exists() else parse(str(path))
+    if named:
+        name, root, options = named
+        if task != "pad":
+            raise UserError(f"{name} is a set of anti-spoofing; leave --task {task} out")
+        reading = read(name, root, **options)
+        said = [*reading.notes]
+        if reading.skipped:
+            said.append(f"{len(reading.skipped)} files are left out (see pliant data inspect)")
+        protocol = options.get("protocol")
+        title = f"{name}, protocol {protocol}" if protocol else name
+        return reading.samples, reading.skipped, said, title, root
+    if not path.exists():
+        raise UserError(f"no such data: {path}; give a manifest CSV, a folder, or NAME:PATH")
+    manifest = path / "manifest.csv" if path.is_dir() else path
+    if path.is_file() and path.suffix.lower() != ".csv":
+        raise UserError(f"{path} is neither a folder nor a .csv manifest")
+    samples = read_manifest(manifest) if manifest.is_file() else read_folder(path, task)
+    return samples, [], [], _name_of(path), path
 
 
 def listing_sha256(samples: Sequence[Sample]) -> str:
