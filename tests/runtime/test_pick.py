@@ -16,7 +16,16 @@ from pliant.runtime import latencies as memory
 from pliant.runtime.bundle import Bundle
 from pliant.runtime.crop import Preprocessing
 from pliant.runtime.latencies import cache_folder, device_key, remember, remembered
-from pliant.runtime.pick import WARM_UP, best_within, latencies, measure, pick, worth
+from pliant.runtime.pick import (
+    PROBES,
+    WARM_UP,
+    best_within,
+    choose,
+    latencies,
+    measure,
+    pick,
+    worth,
+)
 
 
 @dataclass
@@ -89,9 +98,9 @@ def test_nothing_fits(tmp_path: Path):
     with pytest.raises(UserError, match=r"no tier fits 0.5 ms .* the fastest, low, takes 1 ms"):
         pick(fake, 0.5, cache=tmp_path, now=fake.now)
     assert fake.used == ""
-    for budget in (0, -1, float("nan"), float("inf")):
+    for budget in (0, -1, float("nan"), float("inf"), None, "8", True, 1j):
         with pytest.raises(UserError, match="a number of milliseconds above 0"):
-            pick(fake, budget, cache=tmp_path)
+            pick(fake, budget, cache=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="runs must be at least 1, got 0"):
         measure(fake, runs=0)
 
@@ -123,11 +132,82 @@ def test_measured_once_per_device(tmp_path: Path):
     assert latencies(fake, cache=tmp_path, now=fake.now) == pytest.approx(THREE)
     measured = len(fake.calls)
     assert latencies(fake, cache=tmp_path, now=fake.now) == pytest.approx(THREE)
-    assert len(fake.calls) == measured
+    assert fake.calls[measured:] == ["low"] * (WARM_UP + PROBES)  # the default tier, probed
     for other in (Fake(THREE, threads=2), Fake(THREE, sha256="cd" * 32)):
         latencies(other, cache=tmp_path, now=other.now)
         assert other.calls
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def scaled(factor: float) -> Fake:
+    return Fake({name: factor * ms for name, ms in THREE.items()})
+
+
+def test_a_busy_moment_is_not_remembered_for_ever(tmp_path: Path):
+    """All rounds four times slower: remembered, until the device shows itself faster."""
+    busy, rested = scaled(4), scaled(1)
+    assert pick(busy, 10, cache=tmp_path, now=busy.now) == "low"
+    assert pick(rested, 10, cache=tmp_path, now=rested.now) == "high"
+    assert latencies(rested, cache=tmp_path, now=rested.now) == pytest.approx(THREE)
+    # the other way round the rested numbers stay
+    assert latencies(busy, cache=tmp_path, now=busy.now) == pytest.approx(THREE)
+
+
+def test_remembered_numbers_alone_refuse_nothing(tmp_path: Path):
+    """The default tier says nothing new, but the fastest one does."""
+    before, after = Fake({"low": 4.0, "mid": 4.0}), Fake({"low": 4.0, "mid": 2.0})
+    latencies(before, cache=tmp_path, now=before.now)
+    assert choose(after, 3, cache=tmp_path, now=after.now).tier == "mid"
+    with pytest.raises(UserError, match=r"measured just now.* lies in .*\.json"):
+        choose(after, 1, cache=tmp_path, now=after.now)
+    assert after.used == ""
+
+
+class Bumpy(Fake):
+    """Its first `slow` calls take five times as long."""
+
+    slow = 20
+
+    def load(self, name: str) -> Any:
+        loaded = super().load(name)
+        if len(self.calls) < self.slow:
+            quick = loaded.probabilities
+
+            def probabilities(inputs: Any) -> None:
+                quick(inputs)
+                if len(self.calls) <= self.slow:
+                    self.time_s += 4 * self.ms[name] / 1e3
+
+            loaded.probabilities = probabilities
+        return loaded
+
+
+def test_rounds_that_disagree_are_not_remembered(tmp_path: Path):
+    fake = Bumpy(THREE)
+    assert latencies(fake, cache=tmp_path, now=fake.now) == pytest.approx(THREE)  # the least
+    assert not list(tmp_path.iterdir())
+
+
+def test_measured_again_on_demand(tmp_path: Path):
+    fake, slower = scaled(1), scaled(2)
+    latencies(fake, cache=tmp_path, now=fake.now)
+    assert choose(slower, 10, cache=tmp_path, now=slower.now).tier == "high"
+    assert choose(slower, 10, cache=tmp_path, now=slower.now, remeasure=True).tier == "mid"
+    assert choose(slower, 10, cache=tmp_path, now=slower.now).tier == "mid"
+    bumpy = Bumpy(THREE)
+    latencies(bumpy, cache=tmp_path, now=bumpy.now, remeasure=True)
+    assert not list(tmp_path.iterdir())  # neither the old numbers nor the unsteady new ones
+
+
+def test_more_runs_than_are_remembered_are_run(tmp_path: Path):
+    fake = scaled(1)
+    latencies(fake, cache=tmp_path, now=fake.now, runs=6)
+    for runs, new in ((3, WARM_UP + PROBES), (12, 3 * (12 + 3 * WARM_UP))):
+        before = len(fake.calls)
+        latencies(fake, cache=tmp_path, now=fake.now, runs=runs)
+        assert len(fake.calls) - before == new
+    with pytest.raises(UserError, match="runs must be at least 1, got 0"):
+        latencies(fake, cache=tmp_path, now=fake.now, runs=0)
 
 
 @pytest.mark.parametrize("name", ["processor_name", "version"])
@@ -146,7 +226,7 @@ def test_another_device_or_version_measures_anew(tmp_path: Path, monkeypatch, na
 
 
 @given(st.binary(max_size=300) | st.sampled_from(
-    [b"[]", b"{}", b"null", b'{"format": 1}', b"[" * 5000, b"\xff" * 200_000]))  # fmt: skip
+    [b"[]", b"{}", b"null", b'{"format": 2}', b"[" * 5000, b"\xff" * 200_000]))  # fmt: skip
 def test_a_damaged_file_counts_as_none(tmp_path_factory, content: bytes):
     folder = tmp_path_factory.mktemp("cache")
     key = device_key("ab" * 32, 1)
@@ -160,7 +240,9 @@ def test_a_damaged_file_counts_as_none(tmp_path_factory, content: bytes):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 3},
+        {"runs": None},
+        {"runs": 0},
         {"key": {}},
         {"ms": {"low": 1.0}},
         {"ms": THREE | {"low": -1}},

@@ -19,7 +19,7 @@ from typing import Any
 
 from pliant.runtime.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 100_000
 """Of such a file; a larger one is none of ours."""
 
@@ -59,38 +59,54 @@ def processor_name() -> str:
 
 
 def remembered(
-    key: Mapping[str, Any], tiers: Iterable[str], folder: Path | None = None
+    key: Mapping[str, Any], tiers: Iterable[str], folder: Path | None = None, *, runs: int = 1
 ) -> dict[str, float] | None:
-    """Median milliseconds of each tier; None where they must be measured.
+    """Milliseconds of each tier; None where they must be measured.
 
     Args:
         key: As `device_key` returns it.
         tiers: Names; a file with other ones does not count.
         folder: Where the files lie; None: `cache_folder()`.
+        runs: From how many timed calls of each tier they must come, at least.
     """
     try:
-        with open(_path(key, folder), "rb") as file:
+        with open(latency_file(key, folder), "rb") as file:
             record = json.loads(file.read(MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("key") != key:
         return None
-    ms = record.get("ms")
+    ms, counted = record.get("ms"), record.get("runs")
+    if isinstance(counted, bool) or not isinstance(counted, int) or counted < runs:
+        return None
     if not isinstance(ms, dict) or set(ms) != set(tiers) or not all(map(_is_time, ms.values())):
         return None
     return {name: float(value) for name, value in ms.items()}
 
 
-def remember(key: Mapping[str, Any], ms: Mapping[str, float], folder: Path | None = None) -> None:
+def remember(
+    key: Mapping[str, Any],
+    ms: Mapping[str, float],
+    folder: Path | None = None,
+    *,
+    runs: int = 1,
+) -> None:
     """Keeps what was measured. A device without a writable folder measures at every start."""
-    path = _path(key, folder)
-    record = {"format": FORMAT, "key": dict(key), "ms": dict(ms)}
+    path = latency_file(key, folder)
+    record = {"format": FORMAT, "key": dict(key), "runs": runs, "ms": dict(ms)}
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(record, indent=1))
 
 
-def _path(key: Mapping[str, Any], folder: Path | None) -> Path:
+def forget(key: Mapping[str, Any], folder: Path | None = None) -> None:
+    """The next start measures."""
+    with suppress(OSError):
+        latency_file(key, folder).unlink(missing_ok=True)
+
+
+def latency_file(key: Mapping[str, Any], folder: Path | None = None) -> Path:
+    """Where latencies of this bundle on this device are remembered."""
     digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
     return (folder or cache_folder()) / f"{digest[:32]}.json"
 

@@ -6,8 +6,10 @@ has 240 px; cutting out a much larger one takes longer, whatever the tier.
 """
 
 import math
+import numbers
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,7 +22,7 @@ from pliant.errors import UserError
 from pliant.runtime.contract import BundleTier, Contract
 from pliant.runtime.crop import Box, Preprocessing
 from pliant.runtime.given import network_input
-from pliant.runtime.latencies import device_key, remember, remembered
+from pliant.runtime.latencies import device_key, forget, latency_file, remember, remembered
 
 RUNS = 21
 """Timed calls of each tier."""
@@ -28,6 +30,10 @@ ROUNDS = 3
 """The tiers take turns: each is measured in this many bursts, so a busy second hits all."""
 WARM_UP = 3
 """Untimed calls at the start of each burst: a new session allocates in its first runs."""
+PROBES = 5
+"""Timed calls of one tier that show whether remembered latencies were those of a busy moment."""
+AGREE = 1.25
+"""Rounds agree, and a probe agrees with what is remembered, within this factor."""
 MAX_BURST_S = 1.0
 """A burst ends after this time once one call was timed: slow devices need no statistics."""
 PHOTO_SIZE = (480, 640)
@@ -47,33 +53,68 @@ class Runnable(Protocol):
     def use(self, name: str, /) -> Any: ...
 
 
-def pick(
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A tier for a budget, and what it was chosen by."""
+
+    tier: str
+    ms: Mapping[str, float]
+    """Milliseconds of each tier on this device, from a face's box to its score."""
+
+
+def pick(bundle: Runnable, budget_ms: float, **keywords: Any) -> str:
+    """Switch the bundle to its best tier within a budget; the tier's name comes back.
+
+    Args:
+        bundle: An open bundle.
+        budget_ms: Most milliseconds from a face's box to its score, median of single images.
+        **keywords: As `choose` takes them.
+
+    Raises:
+        UserError: if no tier fits; the fastest is named with its time.
+    """
+    chosen = choose(bundle, budget_ms, **keywords).tier
+    bundle.use(chosen)
+    return chosen
+
+
+def choose(
     bundle: Runnable,
     budget_ms: float,
     *,
     runs: int = RUNS,
     cache: Path | None = None,
+    remeasure: bool = False,
     now: Callable[[], float] = time.perf_counter,
-) -> str:
-    """Switch the bundle to its best tier within a budget; the tier's name comes back.
+) -> Choice:
+    """The best tier within a budget; nothing is refused by remembered numbers alone.
 
     The best is that with the highest dev quality where every tier has one, else the costliest.
 
     Args:
-        bundle: An open bundle.
+        bundle: An open bundle; what it has in use stays.
         budget_ms: Most milliseconds from a face's box to its score, median of single images.
-        runs: Timed calls of each tier, where this device has not measured the bundle before.
-        cache: Folder of remembered latencies; None: `pliant/latency` in the user's cache folder.
+        runs: As for `latencies`.
+        cache: As for `latencies`.
+        remeasure: As for `latencies`.
         now: A clock in seconds.
 
     Raises:
         UserError: if no tier fits; the fastest is named with its time.
     """
     check_budget(budget_ms)
-    ms = latencies(bundle, runs=runs, cache=cache, now=now)
-    chosen = best_within(ms, worth(bundle.contract), budget_ms)
-    bundle.use(chosen)
-    return chosen
+    key = _key(bundle)
+    ms = None if remeasure else _known(bundle, key, runs, cache, now)
+    if ms is None or min(ms.values()) > budget_ms:
+        ms = _measured(bundle, key, ms, runs, cache, now)
+    try:
+        tier = best_within(ms, worth(bundle.contract), budget_ms)
+    except UserError as problem:
+        raise UserError(
+            f"{problem} (measured just now; if the device was busy, try again; what is remembered "
+            f"lies in {latency_file(key, cache)})"
+        ) from None
+    return Choice(tier=tier, ms=ms)
 
 
 def latencies(
@@ -81,18 +122,71 @@ def latencies(
     *,
     runs: int = RUNS,
     cache: Path | None = None,
+    remeasure: bool = False,
     now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median milliseconds of each tier, remembered or measured; see `pick`."""
+    """Milliseconds of each tier on this device at its rested speed, remembered or measured.
+
+    That is the least of the rounds' medians. It is remembered where the rounds agree; what is
+    remembered is measured anew where the device shows itself faster, or more `runs` are wanted.
+
+    Args:
+        bundle: An open bundle; what it has in use stays.
+        runs: Timed calls of each tier, at least.
+        cache: Folder of remembered latencies; None: `pliant/latency` in the user's cache folder.
+        remeasure: Forget what is remembered of this bundle, and measure.
+        now: A clock in seconds.
+
+    Raises:
+        UserError: for runs < 1.
+    """
+    key = _key(bundle)
+    ms = None if remeasure else _known(bundle, key, runs, cache, now)
+    return _measured(bundle, key, None, runs, cache, now) if ms is None else ms
+
+
+def _key(bundle: Runnable) -> dict[str, Any]:
     loaded = bundle.load(bundle.contract.default_tier)
     threads = loaded.session.get_session_options().intra_op_num_threads
-    key = device_key(bundle.sha256, threads)
-    names = [tier.name for tier in bundle.contract.tiers]
-    ms = remembered(key, names, cache)
+    return device_key(bundle.sha256, threads)
+
+
+def _known(
+    bundle: Runnable,
+    key: Mapping[str, Any],
+    runs: int,
+    cache: Path | None,
+    now: Callable[[], float],
+) -> dict[str, float] | None:
+    """What is remembered, unless it is slower than what the default tier shows now."""
+    _check_runs(runs)
+    ms = remembered(key, [tier.name for tier in bundle.contract.tiers], cache, runs=runs)
     if ms is None:
-        times = measure(bundle, runs=runs, now=now)
-        ms = {name: round(median(row), 3) for name, row in times.items()}
-        remember(key, ms, cache)
+        return None
+    name = bundle.contract.default_tier
+    shown = median(_burst(_call(bundle, name), PROBES, now))
+    return None if shown * AGREE < ms[name] else ms
+
+
+def _measured(
+    bundle: Runnable,
+    key: Mapping[str, Any],
+    before: Mapping[str, float] | None,
+    runs: int,
+    cache: Path | None,
+    now: Callable[[], float],
+) -> dict[str, float]:
+    """Measures, and remembers where the rounds agree; `before` counts where it is faster."""
+    medians = {
+        name: [median(turn) for turn in turns] for name, turns in _rounds(bundle, runs, now).items()
+    }
+    ms = {name: round(min(row), 3) for name, row in medians.items()}
+    if before is not None:
+        ms = {name: min(value, before[name]) for name, value in ms.items()}
+    if all(max(row) <= AGREE * min(row) for row in medians.values()):
+        remember(key, ms, cache, runs=runs)
+    elif before is None:
+        forget(key, cache)
     return ms
 
 
@@ -104,21 +198,33 @@ def measure(
     Raises:
         UserError: for runs < 1.
     """
-    if runs < 1:
-        raise UserError(f"runs must be at least 1, got {runs}")
-    pre = bundle.contract.preprocessing
-    photo = np.random.default_rng(0).integers(0, 256, (*PHOTO_SIZE, 3), dtype=np.uint8)
-    box = FACE if bundle.contract.task == "pad" else None
+    turns = _rounds(bundle, runs, now)
+    return {name: [ms for turn in row for ms in turn] for name, row in turns.items()}
+
+
+def _rounds(bundle: Runnable, runs: int, now: Callable[[], float]) -> dict[str, list[list[float]]]:
+    _check_runs(runs)
     names = [tier.name for tier in bundle.contract.tiers]
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[list[float]]] = {name: [] for name in names}
     rounds = min(ROUNDS, runs)
     for turn in range(rounds):
         share = (turn + 1) * runs // rounds - turn * runs // rounds
         for place in range(len(names)):
             name = names[(turn + place) % len(names)]
-            call = partial(_score, bundle.load(name), photo, box, pre)
-            times[name] += _burst(call, share, now)
+            times[name].append(_burst(_call(bundle, name), share, now))
     return times
+
+
+def _check_runs(runs: int) -> None:
+    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+        raise UserError(f"runs must be at least 1, got {runs}")
+
+
+def _call(bundle: Runnable, name: str) -> Callable[[], None]:
+    """Scores one made-up face in a tier."""
+    photo = np.random.default_rng(0).integers(0, 256, (*PHOTO_SIZE, 3), dtype=np.uint8)
+    box = FACE if bundle.contract.task == "pad" else None
+    return partial(_score, bundle.load(name), photo, box, bundle.contract.preprocessing)
 
 
 def _score(loaded: Any, photo: NDArray[np.uint8], box: Box | None, pre: Preprocessing) -> None:
@@ -174,5 +280,6 @@ def best_within(ms: Mapping[str, float], worth: Mapping[str, float], budget_ms: 
 
 def check_budget(budget_ms: float) -> None:
     """Raises UserError unless it is a number of milliseconds above 0."""
-    if not 0 < budget_ms < math.inf:
-        raise UserError(f"a budget must be a number of milliseconds above 0, got {budget_ms}")
+    number = isinstance(budget_ms, numbers.Real) and not isinstance(budget_ms, bool)
+    if not number or not 0 < budget_ms < math.inf:
+        raise UserError(f"a budget must be a number of milliseconds above 0, got {budget_ms!r}")
