@@ -52,7 +52,7 @@ def evaluate(
     policy: str | None = None,
     frames: Frames = "refuse",
     celeba_official: bool = False,
-    name: str = "system",
+    name: str = "This system",
     draws: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:

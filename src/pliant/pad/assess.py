@@ -40,7 +40,7 @@ def evaluate(
     policy: str | None = None,
     frames: Frames = "refuse",
     celeba: bool = False,
-    name: str = "system",
+    name: str = "This system",
     draws: int = 2000,
     seed: int = 0,
     out: Path | str | None = None,

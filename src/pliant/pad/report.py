@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pliant.pad import appendix, markup, sections
+from pliant.pad import appendix, markup, score_sections, sections
 from pliant.pad.markup import text
 from pliant.pad.sections import Record, Section, is_classification, tiers_of
 from pliant.pad.svg import stylesheet
@@ -29,6 +29,19 @@ SECTIONS = (
     appendix.records,
 )
 """In reading order; one whose blocks are missing is left out."""
+SCORE_SECTIONS = (
+    score_sections.errors,
+    score_sections.det,
+    appendix.histograms,
+    score_sections.nonresponse,
+    score_sections.slices,
+    score_sections.free,
+    score_sections.reliability,
+    score_sections.celeba,
+    score_sections.durations,
+    appendix.records,
+)
+"""The same for a score file alone, of which no model is known."""
 WARNING = "warning: "
 """How a subject overlap that should not be begins."""
 DISAGREE = 0.05
@@ -49,7 +62,8 @@ def write_report(evaluation: dict[str, Any], folder: Path) -> Path:
 
 def render(evaluation: Record) -> str:
     """The page as text."""
-    shown = [section for make in SECTIONS if (section := make(evaluation))]
+    wanted = SCORE_SECTIONS if of_scores(evaluation) else SECTIONS
+    shown = [section for make in wanted if (section := make(evaluation))]
     synthetic = bool((evaluation.get("data") or {}).get("synthetic"))
     files = resources.files("pliant.pad")
     template = Template((files / "report.html").read_text(encoding="utf-8"))
@@ -70,6 +84,11 @@ def render(evaluation: Record) -> str:
         f"{text(str(evaluation.get('created') or 'an unknown day')[:10])}. {norm}Nobody but the "
         "maker of this report has checked its numbers.",
     )
+
+
+def of_scores(evaluation: Record) -> bool:
+    """Whether a score file was judged, rather than a model."""
+    return evaluation.get("kind") == "scores"
 
 
 def _capital(sentence: str) -> str:
@@ -101,6 +120,8 @@ def headline(evaluation: Record) -> str:
     _, said, _ = verdict(best) or (0.0, "has no result", "")
     said += _in_time(best)
     said += "; it has no threshold, so it accepts and rejects nothing yet" * (verdict is _ranked)
+    if of_scores(evaluation):
+        return f"{_name(best)} {said}."
     if len(rows) == 1:
         return f"Tier {_name(best)} {said}."
     if best is cheapest:
@@ -238,7 +259,7 @@ def _about(evaluation: Record) -> str:
         seen = sections.subject_overlap(evaluation)
         small = None if seen.startswith(WARNING) else seen.removeprefix("none: ")
         entries.append(("Judged", ", ".join(shown), small))
-    if model.get("name"):
+    if model.get("name") and not of_scores(evaluation):
         size = f"{model['input_px']} px" if model.get("input_px") else None
         start = f"start: {model['start']}" if model.get("start") else None
         entries.append(("Model", model["name"], ", ".join(p for p in (size, start) if p)))

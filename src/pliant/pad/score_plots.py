@@ -167,6 +167,32 @@ def figure_histogram(
     return Plot(figure=figure, name=name, title=title, description=said.replace("_", " "))
 
 
+def figure_reliability(bins: Sequence[Mapping[str, float]], *, name: str) -> Plot:
+    """Share of bona fide against mean score, a dot with its interval per bin, area by its size.
+
+    Args:
+        bins: With `mean_score`, `bona_fide`, `low`, `high` and `n`.
+        name: Unique within a page.
+    """
+    most = max((row["n"] for row in bins), default=1)
+    with house_style():
+        figure = new_figure(340, 330)
+        axes = place(figure, left=50, right=14, top=12, bottom=46)
+        axes.plot([0, 1], [0, 1], color=LIGHT["rule"], linewidth=1)
+        for row in bins:
+            x = row["mean_score"]
+            axes.plot([x, x], [row["low"], row["high"]], color=LIGHT["muted"], linewidth=1.1)
+            size = 3 + 7 * (row["n"] / most) ** 0.5
+            dot: dict[str, Any] = {"marker": "o", "markersize": size, "color": LIGHT["live"]}
+            axes.plot([x], [row["bona_fide"]], clip_on=False, zorder=3, **dot)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("mean score of the bin")
+        axes.set_ylabel("share of bona fide")
+    said = "; ".join(f"{row['bona_fide']:.2f} at {row['mean_score']:.2f}" for row in bins)
+    return Plot(figure=figure, name=name, title="Reliability diagram", description=said)
+
+
 def _det_points(
     line: Mapping[str, Sequence[float]],
     point: tuple[float, float] | None = None,

@@ -323,7 +323,7 @@ def det(evaluation: Record) -> Section | None:
         return None
     tiers = [str(tier.get("tier")) for tier in tiers_of(evaluation)]
     kinds = list(dict.fromkeys(name for row in rows for name in row["det"] if name != "all"))
-    points = {row["place"]: _operating(row) for row in rows}
+    points = {row["place"]: operating_points(row) for row in rows}
     ceiling = score_plots.det_ceiling(p for at in points.values() for p in at.values())
     worst = {str(r.get("tier")): r["det"]["all"] for r in rows if r["det"].get("all")}
     drawings = []
@@ -361,7 +361,7 @@ def det(evaluation: Record) -> Section | None:
     )
 
 
-def _operating(row: Record) -> dict[str, tuple[float, float]]:
+def operating_points(row: Record) -> dict[str, tuple[float, float]]:
     """Species, and `all` for the worst -> (APCER, BPCER) at the tier's threshold."""
     metrics = row["metrics"]
     rates = {**(metrics.get("apcer") or {}), "all": metrics.get("apcer_ap")}
