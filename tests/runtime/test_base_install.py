@@ -17,7 +17,7 @@ import sys
 for name in ("torch", "lightning", "scipy", "matplotlib", "tyro", "rich", "onnx"):
     assert importlib.util.find_spec(name) is None, name
 import numpy as np
-from pliant.runtime import Bundle
+from pliant.runtime import AuditLog, Bundle, Footage, Paced, Pacer
 bundle = Bundle.open(sys.argv[1])
 image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
 for name in ("low", "high"):

@@ -2,14 +2,18 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pliant.errors import UserError
-from pliant.runtime.pace import MAX_PATIENCE, Pacer, ladder
+from pliant.runtime import Bundle, faces
+from pliant.runtime.faces import Face
+from pliant.runtime.pace import MAX_PATIENCE, Paced, Pacer, ladder
 
 MS = {"low": 1.0, "mid": 4.0, "high": 9.0}
 WORTH = {"low": 0.90, "mid": 0.95, "high": 0.97}
@@ -151,3 +155,73 @@ def test_refusals():
     for bad in (-1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="a latency must be"):
             Pacer(MS, WORTH, 10).observe(bad)
+
+
+BOX = (10.0, 9.0, 18.0, 24.5)  # of the golden images
+
+
+@pytest.fixture
+def bundle(bundle_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    return Bundle.open(bundle_file, self_test=False)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """High takes 50 ms from box to score, low 1; what is asked for comes back."""
+    asked, true = [], Bundle.predict
+
+    def predict(self, image, *, box=None):
+        asked.append(box)
+        found = true(self, image, box=box)
+        return replace(found, latency_ms=50.0 if found.tier == "high" else 1.0)
+
+    monkeypatch.setattr(Bundle, "predict", predict)
+    return asked
+
+
+TWO = {"expected_ms": {"low": 1.0, "high": 5.0}, "worth": {"low": 0.0, "high": 1.0}}
+
+
+def test_a_paced_bundle_steps_down(bundle, slow):
+    image = np.zeros((60, 60, 3), np.uint8)
+    paced = Paced(bundle, budget_ms=6, window=3, dwell=5, **TWO)
+    found = [paced.predict(image, box=BOX) for _ in range(5)]
+    assert [one.tier for one in found] == ["high"] * 3 + ["low"] * 2
+    assert (paced.tier, bundle.tier) == ("low", "low")
+    assert all(0 < one.latency_ms < 40 for one in found)  # of the whole call, as it was
+    bundle.use("high")  # it alone switches tiers
+    assert paced.predict(image, box=BOX).tier == "low"
+
+
+def test_the_search_for_the_face_is_not_in_the_budget(bundle, slow, monkeypatch):
+    face = Face(box=BOX, landmarks=None, confidence=1.0)
+    found = [[face]]
+    monkeypatch.setitem(faces.choose_face.__kwdefaults__, "min_side", 10)
+    monkeypatch.setattr(faces.FaceFinder, "find", lambda self, image: found[0])
+    image = np.zeros((60, 60, 3), np.uint8)
+    paced = Paced(bundle, budget_ms=6, **TWO)
+    assert paced.predict(image).box == BOX
+    assert slow == [BOX]  # what is timed starts at the box
+    found[0] = []
+    assert paced.predict(image).verdict == "undecided(no face found)"
+    found[0] = [Face(box=(0, 0, 1e9, 1e9), landmarks=None, confidence=1.0)]
+    assert paced.predict(image).verdict == "undecided(the face is too large)"
+    assert slow == [BOX]
+
+
+def test_what_a_paced_bundle_cannot_read(bundle, tmp_path):
+    (tmp_path / "empty.png").write_bytes(b"")
+    paced = Paced(bundle, budget_ms=10_000)
+    assert paced.tier in ("low", "high")
+    assert paced.predict(tmp_path / "empty.png").verdict == "undecided(zero bytes)"
+    with pytest.raises(UserError):
+        paced.predict(np.zeros((4, 4), np.uint8))
+
+
+def test_a_paced_bundle_without_a_tier_that_fits(bundle):
+    with pytest.raises(UserError, match=r"no tier fits 1e-05 ms .*measured just now"):
+        Paced(bundle, budget_ms=1e-5, **TWO)
+    with pytest.raises(UserError, match="milliseconds above 0"):
+        Paced(bundle, budget_ms="8")  # type: ignore[arg-type]

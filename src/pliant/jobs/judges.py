@@ -6,7 +6,6 @@ A bundle is judged by the run time alone; torch is imported for a run folder and
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +17,7 @@ from pliant.runtime.bundle import Bundle
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
 from pliant.runtime.given import Image
 from pliant.runtime.images import BadImage, read_image
-from pliant.runtime.pace import Pacer
+from pliant.runtime.pace import Paced
 from pliant.runtime.pick import latencies, worth
 from pliant.runtime.verdict import NO_FACE, Prediction, undecided
 
@@ -67,38 +66,26 @@ class PacedJudge:
     Args:
         bundle: Open; it is switched to the best tier within the budget.
         budget_ms: From a face's box to its score; finding the face is not in it.
-        detector: As for the bundle.
+        remeasure: Measure the tiers, whatever is remembered.
 
     Raises:
         UserError: if no tier fits.
     """
 
-    def __init__(self, bundle: Bundle, budget_ms: float, detector: Path | None) -> None:
-        self.bundle, self.task = bundle, bundle.contract.task
-        self._finder = FaceFinder(detector) if self.task == "pad" else None
-        self._pacer = Pacer(latencies(bundle), worth(bundle.contract), budget_ms)
-        bundle.use(self._pacer.tier)
+    def __init__(self, bundle: Bundle, budget_ms: float, *, remeasure: bool = False) -> None:
+        self.task = bundle.contract.task
+        known = None if remeasure else latencies(bundle)
+        self.paced = Paced(
+            bundle,
+            budget_ms=budget_ms,
+            expected_ms=known,
+            worth=worth(bundle.contract),
+            remeasure=True,
+        )
 
     def __call__(self, image: Image) -> Prediction:
         """The verdict on a frame; the next one may be judged by another tier."""
-        begun = time.perf_counter()
-        if not isinstance(image, np.ndarray):
-            image = read_image(image)
-        face = None if self._finder is None else choose_face(self._finder.find(image))
-        if isinstance(face, Undecided):
-            reason = NO_FACE[face.reason]
-            return Prediction(
-                verdict=undecided(reason), reason=reason, score=None, box=None, num_frames=0,
-                threshold=self.bundle.threshold, tier=self.bundle.tier,
-                configuration=self.bundle.configuration, latency_ms=_ms_since(begun),
-                synthetic=self.bundle.contract.synthetic,
-            )  # fmt: skip
-        found = self.bundle.predict(image, box=face and face.box)
-        whole_ms = _ms_since(begun)
-        tier = self._pacer.observe(found.latency_ms)
-        if tier != self.bundle.tier:
-            self.bundle.use(tier)
-        return replace(found, latency_ms=whole_ms)
+        return self.paced.predict(image)
 
 
 class RunJudge:
@@ -177,8 +164,13 @@ def open_run(run: Path, tier: str | None, detector: Path | None) -> Iterator[Run
         detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
 
     Raises:
-        UserError: if the run or the tier does not exist.
+        UserError: if the folder is no run, or the tier does not exist.
     """
+    if not (run / "settings.json").is_file():
+        raise UserError(
+            f"{run} is neither a bundle nor a run folder: it holds no bundle.json and no "
+            "settings.json; give what pliant export or pliant train wrote"
+        )
     from pliant.train.run_folder import RunFolder
 
     opened = RunFolder.open(run)

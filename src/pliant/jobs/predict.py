@@ -83,7 +83,7 @@ def predict(
             )
             judge: Judge = BundleJudge(bundle)
             if budget_ms is not None and found.camera is not None:
-                judge = PacedJudge(bundle, budget_ms, detector)
+                judge = PacedJudge(bundle, budget_ms)
             elif budget_ms is not None:
                 bundle.pick(budget_ms)
             if audit is not None:

@@ -3,12 +3,16 @@
 from importlib import import_module
 
 _HOME = {
+    "AuditLog": "audit",
     "BadImage": "images",
     "Bundle": "bundle",
     "Contract": "contract",
     "Face": "faces",
     "FaceFinder": "faces",
+    "Footage": "video",
     "Loaded": "session",
+    "Paced": "pace",
+    "Pacer": "pace",
     "Prediction": "verdict",
     "Preprocessing": "crop",
     "SelfTest": "selftest",

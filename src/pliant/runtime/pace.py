@@ -12,15 +12,32 @@ A warm device slows every tier by about the same factor, so
 Between the two lies a band where nothing happens, and between two switches at least `dwell` images.
 Where a better tier fails soon after it was tried (it heats the device itself, or the factor is not
 the same for all), the wait before the next try doubles, up to `MAX_PATIENCE` times the dwell.
+
+`Paced` does this for an open bundle. What it observes is the time from a face's box to its score:
+the latency of a prediction without a box holds the search for the face too, which is the same in
+every tier and must not be given to a `Pacer`.
 """
 
 import math
+import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from pliant.errors import UserError
-from pliant.runtime.pick import best_within, check_budget
+from pliant.runtime.faces import Undecided, choose_face
+from pliant.runtime.given import Image, check_image, largest_side
+from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.pick import best_within, check_budget, choose
+from pliant.runtime.pick import worth as worth_of
+from pliant.runtime.verdict import NO_FACE, Prediction, undecided
+
+if TYPE_CHECKING:
+    from pliant.runtime.bundle import Bundle
 
 MAX_PATIENCE = 64
 
@@ -74,7 +91,8 @@ class Pacer:
         """The tier for the next image.
 
         Args:
-            latency_ms: What the last image took in the tier that was said before.
+            latency_ms: What the last image took in the tier that was said before, from its
+                face's box to its score.
 
         Raises:
             UserError: if it is negative or not finite.
@@ -118,3 +136,97 @@ def ladder(expected_ms: Mapping[str, float], worth: Mapping[str, float]) -> tupl
         if not kept or worth[name] > worth[kept[-1]]:
             kept.append(name)
     return tuple(kept)
+
+
+class Paced:
+    """A bundle that steps between its tiers to stay within a budget; it alone switches them.
+
+    Several threads may call `predict`; the search for the face runs in all of them at once, and
+    scores are taken in turns, so that none makes the other look slow.
+
+    Args:
+        bundle: Open; it is switched to the best tier within the budget.
+        budget_ms: Most milliseconds for one image, from its face's box to its score.
+        expected_ms: Milliseconds of each tier on the rested device, where they are known; None, or
+            none within the budget: they are remembered or measured.
+        worth: What makes a tier better than another; None: as for `Bundle.pick`.
+        remeasure: Measure, whatever is remembered.
+        **keywords: `margin`, `window` and `dwell` of `Pacer`.
+
+    Raises:
+        UserError: if no tier fits, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: "Bundle",
+        *,
+        budget_ms: float,
+        expected_ms: Mapping[str, float] | None = None,
+        worth: Mapping[str, float] | None = None,
+        remeasure: bool = False,
+        **keywords: Any,
+    ) -> None:
+        check_budget(budget_ms)
+        if expected_ms is None or min(expected_ms.values()) > budget_ms:
+            expected_ms = choose(bundle, budget_ms, remeasure=remeasure).ms
+        self.bundle = bundle
+        self.pacer = Pacer(
+            expected_ms,
+            worth_of(bundle.contract) if worth is None else worth,
+            budget_ms,
+            **keywords,
+        )
+        self._lock = threading.Lock()
+        bundle.use(self.pacer.tier)
+
+    @property
+    def tier(self) -> str:
+        """What the next image is judged by."""
+        return self.pacer.tier
+
+    def predict(self, image: Image, box: Sequence[float] | None = None) -> Prediction:
+        """The verdict on one image or frame; the next one may be judged by another tier.
+
+        Args:
+            image: As `Bundle.predict` takes one.
+            box: As `Bundle.predict` takes it.
+
+        Returns:
+            As of `Bundle.predict`; its latency is that of the whole call.
+
+        Raises:
+            UserError: as `Bundle.predict` does.
+        """
+        begun = time.perf_counter()
+        if isinstance(image, str | Path):
+            try:
+                image = read_image(image)
+            except BadImage as problem:
+                return self._undecided(str(problem), begun)
+        if box is None and self.bundle.contract.task == "pad":
+            image = check_image(image)
+            face = choose_face(self.bundle._finder.find(image))
+            if isinstance(face, Undecided):
+                return self._undecided(NO_FACE[face.reason], begun)
+            if face.side > largest_side(image, self.bundle.contract.preprocessing):
+                return self._undecided("the face is too large", begun)
+            box = face.box
+        with self._lock:
+            if self.bundle.tier != self.pacer.tier:
+                self.bundle.use(self.pacer.tier)
+            found = self.bundle.predict(image, box=box)
+            self.bundle.use(self.pacer.observe(found.latency_ms))
+        return replace(found, latency_ms=_ms_since(begun))
+
+    def _undecided(self, reason: str, begun: float) -> Prediction:
+        bundle = self.bundle
+        return Prediction(
+            verdict=undecided(reason), reason=reason, score=None, threshold=bundle.threshold,
+            tier=bundle.tier, configuration=bundle.configuration, box=None, num_frames=0,
+            latency_ms=_ms_since(begun), synthetic=bundle.contract.synthetic,
+        )  # fmt: skip
+
+
+def _ms_since(begun: float) -> float:
+    return 1000 * (time.perf_counter() - begun)

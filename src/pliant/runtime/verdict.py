@@ -32,7 +32,8 @@ class Prediction:
     num_frames: int
     """Frames that the score was taken from."""
     latency_ms: float
-    """Wall time of the whole call: reading files, finding the face, the network."""
+    """Wall time of the whole call: reading files, finding the face, the network. Where pixels and
+    a box were given, it is the time that budgets count; else it is more, and not for a `Pacer`."""
     synthetic: bool
     """Whether the model has seen synthetic faces alone: no judge of real ones."""
 
