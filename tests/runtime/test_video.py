@@ -27,6 +27,10 @@ def film(path: Path, count: int = 10, size: tuple[int, int] = (64, 48)) -> Path:
     return path
 
 
+GONE = object()
+"""A grab that fails."""
+
+
 class Camera:
     """Stands in for cv2.VideoCapture."""
 
@@ -45,7 +49,7 @@ class Camera:
 
     def grab(self) -> bool:
         self.at += 1
-        return self.at < len(self.images)
+        return self.at < len(self.images) and self.images[self.at] is not GONE
 
     def retrieve(self):
         image = self.images[self.at]
@@ -59,6 +63,8 @@ class Camera:
 
 @pytest.fixture
 def camera(monkeypatch):
+    monkeypatch.setattr(video, "RETRY_S", 0)
+
     def put(images: list, **how) -> Camera:
         made = Camera(images, **how)
         monkeypatch.setattr(cv2, "VideoCapture", lambda number: made)
@@ -75,6 +81,7 @@ def test_all_frames_in_order(tmp_path: Path, name: str):
     with Footage.video(path) as footage:
         assert (footage.num_frames, footage.frames_per_s) == (10, 20)
         frames = list(footage.frames())
+        assert footage.ended == "at its last frame"
     assert [f.index for f in frames] == list(range(10))
     assert [f.time_s for f in frames] == pytest.approx([i / 20 for i in range(10)])
     assert frames[0].image.shape == (48, 64, 3)
@@ -166,6 +173,7 @@ def test_a_camera_ends_after_its_time(camera):
         assert footage.name == "camera:2"
         frames = list(footage.frames(seconds=5, now=lambda: float(next(clock))))
     assert [(f.index, f.time_s) for f in frames] == [(i, i + 1.0) for i in range(5)]
+    assert footage.ended == "after 5 seconds, as asked"
     assert fake.closed
 
 
@@ -173,13 +181,40 @@ def test_a_camera_ends_at_its_most_frames(camera):
     camera([np.zeros((4, 4, 3), np.uint8)] * 50)
     with Footage.camera() as footage:
         assert len(list(footage.frames(most=7))) == 7
+        assert footage.ended == "after 7 frames, the most of one presentation"
+
+
+def test_a_camera_that_is_unplugged_is_no_normal_end(camera):
+    camera([np.zeros((4, 4, 3), np.uint8)] * 3)
+    with Footage.camera() as footage:
+        frames = footage.frames()
+        assert [next(frames).index for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(UserError, match=r"camera:0 stopped giving frames after \d+\.\d s"):
+            next(frames)
+        assert footage.ended is None
+
+
+def test_a_few_failed_grabs_are_no_end(camera):
+    image = np.zeros((4, 4, 3), np.uint8)
+    camera([image, *[GONE] * (video.GRABS - 1), image, *[GONE] * (video.GRABS - 1), image, image])
+    with Footage.camera() as footage:
+        assert [frame.index for frame in footage.frames(most=3)] == [0, 1, 2]
+    camera([GONE] * 20)
+    clock = iter(range(100))
+    with Footage.camera() as footage, pytest.raises(UserError, match="gave not one frame"):
+        list(footage.frames(seconds=2, now=lambda: float(next(clock))))
+    camera([image, GONE, GONE, GONE])
+    clock = iter(range(100))
+    with Footage.camera() as footage:
+        assert len(list(footage.frames(seconds=2, now=lambda: float(next(clock))))) == 1
+        assert footage.ended == "after 2 seconds, as asked"
 
 
 def test_frames_that_cannot_be_read_are_left_out(camera):
     image = np.zeros((4, 4, 3), np.uint8)
-    camera([image, None, cv2.error("broken"), image[:, :, 0], image])
+    camera([image, None, cv2.error("broken"), image[:, :, 0], image, image])
     with Footage.camera() as footage:
-        assert [f.index for f in footage.frames()] == [0, 4]
+        assert [f.index for f in footage.frames(most=2)] == [0, 4]
     camera([None, None])
     with (
         Footage.camera() as footage,

@@ -24,6 +24,10 @@ MAX_FRAMES = 100_000
 """Most frames of one video that are given out; an hour at 28 a second."""
 STILL_BRANDS = frozenset(b"heic heix hevc hevx heim heis mif1 msf1 avif avis".split())
 """Photos in the container of MP4: HEIF and AVIF."""
+GRABS = 5
+"""Failed grabs in a row after which a camera is given up."""
+RETRY_S = 0.1
+"""Between them, in seconds."""
 MAX_CAMERA = 63
 """Largest number of a camera."""
 
@@ -76,6 +80,8 @@ class Footage:
         """As the file says, which may be wrong; None: unknown."""
         self.frames_per_s = rate if 0.01 <= rate <= 1000 and not is_camera else None
         """As the file says; None: unknown."""
+        self.ended: str | None = None
+        """Why the frames came to an end; None: they did not, or they were left early."""
         try:
             _check_size(name, width, height)
         except UserError:
@@ -138,18 +144,27 @@ class Footage:
             now: A clock in seconds, for cameras.
 
         Raises:
-            UserError: if not one frame can be read, there are more than `most`, or a frame is too
-                large.
+            UserError: if not one frame can be read, there are more than `most`, a frame is too
+                large, or a camera stops giving frames.
         """
         if every < 1:
             raise UserError(f"every must be at least 1, got {every}")
-        start, given, index = now(), 0, 0
-        while self._grab():
+        start, given, index, failed = now(), 0, 0, 0
+        while True:
+            grabbed = self._grab()
             passed = now() - start
             if self.is_camera and seconds is not None and passed > seconds:
+                self.ended = f"after {seconds:g} seconds, as asked"
                 break
+            if not grabbed and (failed := failed + 1) < GRABS and self.is_camera:
+                time.sleep(RETRY_S)
+                continue
+            if not grabbed:
+                break
+            failed = 0
             if index % every == 0:
                 if given == most and self.is_camera:
+                    self.ended = f"after {most:,} frames, the most of one presentation"
                     break
                 if given == most:
                     raise UserError(
@@ -164,6 +179,12 @@ class Footage:
             index += 1
         if not given:
             raise UserError(f"{self.name} gave not one frame that can be read")
+        if failed >= GRABS:
+            raise UserError(
+                f"{self.name} stopped giving frames after {passed:.1f} s; is it still plugged in, "
+                "and used by no other program?"
+            )
+        self.ended = self.ended or "at its last frame"
 
     def close(self) -> None:
         """Let others use the camera."""
