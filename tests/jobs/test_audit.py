@@ -33,10 +33,22 @@ def test_intact(log: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads(log.read_bytes().splitlines()[-1])["hash"] == head
     assert cli.main(["audit", "verify", str(log)]) == 0
     out = capsys.readouterr().out
-    assert "intact: 4 lines, 3 verdicts" in out
+    assert "intact: 4 lines, 3 verdicts (3 on presentations, 0 on single frames)" in out
     assert "only against a head that was noted" in out
     assert cli.main(["audit", "verify", str(log), "--head", head, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_after_head"] == 0
+
+
+def test_every_model_is_named(log: Path, capsys: pytest.CaptureFixture[str]):
+    for i in range(25):
+        with AuditLog(log, model=f"{i:064x}") as opened:
+            opened.append(ANSWER, frame=i)
+    assert cli.main(["audit", "verify", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert "28 verdicts (3 on presentations, 25 on single frames)" in out
+    assert f"model  {'ab' * 32}" in out
+    assert f"model  {'0' * 63}1" in out
+    assert "and 6 more models" in out
 
 
 def test_a_changed_line(log: Path, capsys: pytest.CaptureFixture[str]):

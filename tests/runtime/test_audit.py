@@ -56,6 +56,7 @@ def test_a_line_by_hand(tmp_path: Path):
         "score": 0.0,
         "verdict": "bona_fide",
         "reason": None,
+        "frame": None,
         "num_frames": 1,
         "latency_ms": 3.142,
         "reference": None,
@@ -80,6 +81,20 @@ def test_a_log_is_continued(tmp_path: Path):
     assert report.require_intact() is report
     if sys.platform != "win32":
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_frames_and_models_are_counted(tmp_path: Path):
+    path = tmp_path / "log"
+    with AuditLog(path, model=MODEL) as log:
+        for frame in range(3):
+            log.append(answer(), frame=frame)
+        log.append(answer(num_frames=3))
+    with AuditLog(path, model="cd" * 32) as log:
+        log.append(answer())
+    report = verify(path)
+    assert (report.num_verdicts, report.num_frames) == (5, 3)
+    assert (report.model, report.models) == (MODEL, (MODEL, "cd" * 32))
+    assert [json.loads(line).get("frame") for line in lines(path)] == [None, 0, 1, 2, None, None]
 
 
 def test_a_reference_is_kept_and_bounded(tmp_path: Path):
@@ -187,8 +202,8 @@ def test_a_seal_without_a_torn_line_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("record", "why"),
     [
-        ({"kind": "header", "format": 1, "model": MODEL, "time": "t"}, "in the first line and"),
-        ({"kind": "header", "format": 2, "model": MODEL, "time": "t"}, "reads format 1"),
+        ({"kind": "header", "format": 2, "model": MODEL, "time": "t"}, "in the first line and"),
+        ({"kind": "header", "format": 1, "model": MODEL, "time": "t"}, "reads format 2"),
         ({"kind": "photo", "pixels": "..."}, "does not hold what a line"),
         ({"kind": "torn", "bytes": 1, "sha256": "", "time": 5}, "its time or the hash"),
     ],

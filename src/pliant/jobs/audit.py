@@ -8,9 +8,12 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pliant.jobs.bundle import plain
 from pliant.runtime import audit_report
 from pliant.runtime.audit_report import AuditReport
 
+MAX_MODELS = 20
+"""That are listed on the terminal."""
 VERBS = {
     "verify": "check every line against the one before it",
     "head": "print the hash of the last line, to be noted elsewhere",
@@ -47,12 +50,16 @@ def head(file: Annotated[Path, Positional, arg(metavar="FILE")]) -> AuditReport:
 
 def verify_summary(report: AuditReport) -> list[str]:
     """What the log holds, and what a crash has left in it."""
+    whole = report.num_verdicts - report.num_frames
+    models = report.models or (report.model,)
     said = [
-        f"intact: {report.num_lines} lines, {report.num_verdicts} verdicts, "
-        f"{report.first} to {report.last}",
-        f"model  {report.model}",
+        f"intact: {report.num_lines} lines, {report.num_verdicts} verdicts ({whole} on "
+        f"presentations, {report.num_frames} on single frames), {report.first} to {report.last}",
+        *(f"model  {plain(model)}" for model in models[:MAX_MODELS]),
         f"head   {report.head}",
     ]
+    if len(models) > MAX_MODELS:
+        said.insert(-1, f"and {len(models) - MAX_MODELS} more models; --json lists them")
     if report.num_after_head is not None:
         said.append(f"{report.num_after_head} lines were added since the given head")
     if report.num_sealed:

@@ -34,7 +34,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-FORMAT = 1
+FORMAT = 2
 """Of the log; any other is refused."""
 MAX_LINE = 4096
 """Bytes of a line, its line feed included."""
@@ -48,7 +48,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "torn": CHAIN | {"bytes", "sha256"},
     "verdict": CHAIN
     | {"model", "tier", "configuration", "threshold", "score", "verdict", "reason"}
-    | {"num_frames", "latency_ms", "reference"},
+    | {"frame", "num_frames", "latency_ms", "reference"},
 }
 """What each kind of line holds, no more and no less."""
 
@@ -116,12 +116,16 @@ class AuditLog:
             digest = hashlib.sha256(torn).hexdigest()
             self._write({"kind": "torn", "bytes": len(torn), "sha256": digest}, ends_torn=True)
 
-    def append(self, prediction: Prediction, *, reference: str | None = None) -> str:
+    def append(
+        self, prediction: Prediction, *, reference: str | None = None, frame: int | None = None
+    ) -> str:
         """Write one line; its hash, the log's new head, comes back.
 
         Args:
             prediction: Of the bundle; its box is not kept.
             reference: What the caller knows the presentation by, at most 200 characters.
+            frame: Which frame of a presentation it is about, from 0; None: a whole presentation,
+                be it a photo or the frames before it.
 
         Raises:
             UserError: if the reference is too long, or the log is closed.
@@ -140,6 +144,7 @@ class AuditLog:
             "score": None if prediction.score is None else float(prediction.score),
             "verdict": prediction.verdict,
             "reason": prediction.reason,
+            "frame": frame,
             "num_frames": prediction.num_frames,
             "latency_ms": round(float(prediction.latency_ms), 3),
             "reference": reference,

@@ -25,12 +25,16 @@ class AuditReport:
     """Whole lines that verify, from the first one on."""
     num_verdicts: int
     """Of those, verdicts."""
+    num_frames: int
+    """Of those, verdicts on single frames; the others are on whole presentations."""
     num_sealed: int
     """Torn lines that a crash left and a later writer ended and named."""
     torn_bytes: int
     """Of a torn line at the end, which the next writer will seal; it counts for nothing."""
     model: str
     """SHA-256 of the bundle that the log began with."""
+    models: tuple[str, ...]
+    """SHA-256 of every bundle whose verdicts it holds, in the order of their first ones."""
     first: str
     """Time of the first line, UTC."""
     last: str
@@ -81,6 +85,8 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
     if not path.is_file():
         raise UserError(f"no such audit log: {path}")
     found = {"header": 0, "verdict": 0, "torn": 0}
+    models: dict[str, None] = {}
+    num_of_frames = 0
     header, last, torn_bytes, num_after_head = {}, {}, 0, None
     broken: _Broken | None = None
     try:
@@ -90,6 +96,9 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
                 break
             found[record["kind"]] += 1
             header, last = header or record, record
+            if record["kind"] == "verdict":
+                models[str(record["model"])] = None
+                num_of_frames += record["frame"] is not None
             if record["hash"] == head:
                 num_after_head = 0
             elif num_after_head is not None:
@@ -109,9 +118,11 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
         path=path,
         num_lines=num_lines,
         num_verdicts=found["verdict"],
+        num_frames=num_of_frames,
         num_sealed=found["torn"],
         torn_bytes=torn_bytes,
         model=str(header["model"]),
+        models=tuple(models),
         first=header["time"],
         last=last["time"],
         head=last["hash"],
