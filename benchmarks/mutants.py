@@ -33,7 +33,7 @@ HOSTILE = (
 )
 
 NUMBERS = (0, 1, -1, 2, 3, 7, 63, 64, 1000, 65_535, 2**20, 2**31 - 1, 2**62)
-NEW_OPERATORS = sorted(OPERATORS | {"Loop", "Scan", "Resize", "Range", "Einsum", "NonZero"})
+NEW_OPERATORS = sorted(OPERATORS | {"Loop", "Scan", "Resize", "Range", "Einsum", "Expand", "Tile"})
 
 RUNS = (b"\xff", b"\0", b"\x0a\0", b"\x3a\0")
 

@@ -374,7 +374,7 @@ def add_output(model):
 
 
 def misspell(model):
-    model.graph.node[5].input[1] = "no such weight"
+    model.graph.node[7].input[0] = "no such value"
 
 
 @pytest.mark.parametrize(
