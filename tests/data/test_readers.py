@@ -1,6 +1,7 @@
 """Every reader is named; a text names one; its videos become cut-outs."""
 
 import ast
+import json
 from pathlib import Path
 
 import cv2
@@ -175,3 +176,30 @@ def test_content_boxes_keep_depth_and_infrared(tmp_path, bright):
         assert live.box_rule is None
     assert bright.calls == 0
     assert not any("depth and infrared" in note for note in source.notes)
+
+
+def test_shipped_boxes_are_cut_and_bad_ones_counted(tmp_path, bright):
+    root, labels = tmp_path / "celeba", {"train": {}, "test": {}}
+    boxes = {"1": "56 56 112 112 0.9", "2": "28 28 168 168 0.9", "3": "", "9": "-9 -9 180 180 0.9"}
+    for who, box in boxes.items():
+        part = "test" if who == "9" else "train"
+        for kind, values in (("live", [0] * 4), ("spoof", [1, 1, 1, 1])):
+            name = f"Data/{part}/{who}/{kind}/000001.png"
+            (root / name).parent.mkdir(parents=True)
+            cv2.imwrite(str(root / name), np.full((224, 224, 3), 90, np.uint8))
+            (root / name).with_name("000001_BB.txt").write_text(box)
+            labels[part][name] = [0] * 40 + values
+    (root / "metas/intra_test").mkdir(parents=True)
+    for part, held in labels.items():
+        (root / f"metas/intra_test/{part}_label.json").write_text(json.dumps(held))
+    source = open_source(f"celeba_spoof:{root}?dev_share=0.4", "pad", cache_dir=tmp_path / "cache")
+    assert {s.reason for s in source.skipped} == {"its face file is empty"}
+    assert len(source.skipped) == 2
+    sides = {s.subject: (s.path.suffix, s.box and s.box[2:]) for s in source.samples}
+    assert sides == {
+        "1": (".png", (112, 112)),
+        "2": (".png", (168, 168)),
+        "9": (".png", (171, 171)),
+    }
+    assert bright.calls == 0
+    assert any("of 8 photos by celeba_spoof" in note for note in source.notes)
