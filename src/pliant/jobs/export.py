@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 from tyro.conf import Positional, arg
@@ -350,10 +350,13 @@ def _provenance(run: "Run") -> dict[str, Any]:
 
 def _least_bytes(run: "Run") -> int:
     """Every weight once, and mean and variance of every batch norm per tier and as trained."""
+    from torch import nn
+
     from pliant.adaptive.statistics import tiered_norms
 
     weights = sum(p.numel() for p in run.model.parameters())
-    channels = sum(norm.weight.numel() for _, norm in tiered_norms(run.model.net))  # type: ignore
+    norms = (cast(nn.BatchNorm2d, norm) for _, norm in tiered_norms(run.model.net))
+    channels = sum(norm.num_features for norm in norms)
     return 4 * (weights + 2 * channels * (1 + len(run.tiers)))
 
 
