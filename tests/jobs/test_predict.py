@@ -1,16 +1,19 @@
 """A verdict only where a face is found and the tier has a threshold."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from pliant import cli
 from pliant.data.manifest import read_manifest
 from pliant.errors import UserError
 from pliant.jobs.predict import predict, summary
-from pliant.runtime import faces
+from pliant.runtime import faces, video
 from pliant.runtime.faces import Face
+from pliant.runtime.video import Footage
 
 
 @pytest.fixture
@@ -110,11 +113,98 @@ def test_folders_and_videos_with_a_run(make_run, photo: Path, tmp_path: Path, fi
     assert [row.source for row in predict(run, (tmp_path,))] == [str(photo)]
 
 
+class Capture:
+    """A camera that gives so many grey frames, and is then unplugged."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def get(self, key: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: 96.0, cv2.CAP_PROP_FRAME_HEIGHT: 80.0}.get(key, -1.0)
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self):
+        return True, np.full((80, 96, 3), 99, np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch):
+    def put(count: int) -> None:
+        monkeypatch.setattr(video, "RETRY_S", 0)
+        made = Footage(Capture(count), "camera:0", is_camera=True)
+        monkeypatch.setattr(Footage, "camera", lambda number: made)
+
+    return put
+
+
+def test_an_unplugged_camera_gives_its_verdict_and_an_error(
+    make_run, plugged, finds, tmp_path: Path, capsys
+):
+    finds((10, 5, 50, 60))
+    run, words = make_run(), ["camera", "--json-lines", "--trace", str(tmp_path / "t.csv")]
+    plugged(3)
+    assert cli.main(["predict", str(run), *words]) == 2
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2, None]
+    assert "pliant: camera:0 stopped giving frames after" in said.err
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
+    plugged(3)
+    assert cli.main(["predict", str(run), "camera"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "camera:0, 3 frames: " in said.err
+    plugged(0)
+    with pytest.raises(UserError, match="gave not one frame"):
+        predict(run, (Path("camera"),))
+
+
+def test_a_camera_says_what_it_sees_and_why_it_ended(make_run, plugged, finds, monkeypatch, capsys):
+    finds((10, 5, 50, 60))
+    monkeypatch.setattr("pliant.jobs.predict.MAX_FRAMES", 4)
+    plugged(9)
+    assert len(predict(make_run(), (Path("camera"),))) == 5
+    err = capsys.readouterr().err
+    assert "camera:0 frame 0: " in err
+    assert "camera:0 ended after 4 frames, the most of one presentation" in err
+
+
+def test_a_model_that_is_neither(photo: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="neither a bundle nor a run folder"):
+        predict(tmp_path / "empty", (photo,))
+
+
+def test_a_trace_without_a_folder_is_refused_first(photo: Path, make_run, tmp_path: Path):
+    with pytest.raises(UserError, match="there is no folder"):
+        predict(make_run(), (photo,), trace=tmp_path / "missing" / "t.svg")
+
+
+def test_the_table_folds_and_shares_its_folder(make_run, photo: Path, finds, capsys, monkeypatch):
+    finds()
+    monkeypatch.setenv("COLUMNS", "80")
+    second = photo.with_name("b" * 20 + ".png")
+    second.write_bytes(photo.read_bytes())
+    assert cli.main(["predict", str(make_run()), str(photo), str(second)]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "photo.png" in out
+    assert out.replace("\n", "").replace(" ", "").count(str(photo.parent)) == 1
+
+
 def test_refusals(make_run, photo: Path, tmp_path: Path):
     run = make_run()
     with pytest.raises(UserError, match="no images were given"):
         predict(run, ())
     with pytest.raises(UserError, match="no such image"):
         predict(run, (photo, tmp_path / "missing.jpg"))
+    with pytest.raises(UserError, match="--remeasure is for a budget"):
+        predict(run, (photo,), remeasure=True)
     with pytest.raises(UserError, match="hihg"):
         predict(run, (photo,), tier="hihg")

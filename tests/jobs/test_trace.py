@@ -93,7 +93,7 @@ def test_the_table(tmp_path: Path):
     assert rows[1]["reason"] == "no face found"
     write_trace(tmp_path / "t.csv", [point(0, 0.5)], "x")
     write_trace(tmp_path / "t.SVG", [point(0, 0.5)], "x")
-    assert (tmp_path / "t.csv").read_text().startswith("place,time_s,score")
+    assert (tmp_path / "t.csv").read_text().startswith("place,source,time_s,score")
     assert (tmp_path / "t.SVG").read_text().startswith("<svg")
 
 
@@ -101,5 +101,9 @@ def test_refusals(tmp_path: Path):
     with pytest.raises(UserError, match=r"must end with .svg or .csv, got trace.png"):
         check_trace(tmp_path / "trace.png")
     (tmp_path / "old.svg").write_text("x")
+    for name, why in (("no/t.svg", "there is no folder"), ("t.svg", "is a folder; give")):
+        (tmp_path / "t.svg").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=why):
+            check_trace(tmp_path / name)
     with pytest.raises(UserError, match="exists already; give --trace another name"):
         check_trace(tmp_path / "old.svg")

@@ -1,5 +1,7 @@
 """Verdicts one by one, as they come: of images, or of the frames of a video or camera."""
 
+import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -52,6 +54,7 @@ def judged_frames(
     footage: Footage,
     *,
     shown: bool,
+    told: bool = False,
     every: int,
     seconds: float | None,
     most: int | None,
@@ -62,6 +65,7 @@ def judged_frames(
         judge: An opened model.
         footage: A video or camera.
         shown: Draw a bar on stderr.
+        told: Instead of a bar, print a line on stderr when the verdict changes, and each second.
         every: As `Footage.frames` takes it.
         seconds: As `Footage.frames` takes it.
         most: As `Footage.frames` takes it.
@@ -71,10 +75,31 @@ def judged_frames(
     """
     total = footage.num_frames and -(-footage.num_frames // every)
     with footage, _bar(total, shown) as show:
+        if told:
+            show = _lines()
         for frame in footage.frames(every=every, seconds=seconds, most=most):
             row = judged(judge(frame.image), footage.name, frame.index, frame.time_s)
             show(row)
             yield row
+
+
+def brief(row: Judged) -> str:
+    """Verdict, score, tier and milliseconds in a few words."""
+    score = "" if row.score is None else f" {row.score:.4f}"
+    return f"{row.verdict}{score} {row.tier or row.configuration} {row.latency_ms:.0f} ms"
+
+
+def _lines() -> Callable[[Judged], None]:
+    last: tuple[str, float] = "", 0.0
+
+    def show(row: Judged) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if row.verdict != last[0] or now - last[1] >= 1:
+            last = row.verdict, now
+            print(f"{row.source} frame {row.frame}: {brief(row)}", file=sys.stderr, flush=True)
+
+    return show
 
 
 @contextmanager
@@ -101,8 +126,6 @@ def _bar(total: int | None, shown: bool) -> Iterator[Callable[[Judged], None]]:
         task = progress.add_task("judging", total=total)
 
         def show(row: Judged) -> None:
-            score = "" if row.score is None else f" {row.score:.4f}"
-            said = f"{row.verdict}{score} {row.tier or row.configuration} {row.latency_ms:.0f} ms"
-            progress.update(task, advance=1, description=said)
+            progress.update(task, advance=1, description=brief(row))
 
         yield show

@@ -16,13 +16,14 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from pliant.errors import UserError
-from pliant.jobs.judged import Judged, judged, judged_frames, judged_images
+from pliant.jobs.judged import Judged, brief, judged, judged_frames, judged_images
 from pliant.jobs.judges import BundleJudge, Judge, PacedJudge, is_bundle, open_run
 from pliant.jobs.presentation import Presentation
 from pliant.jobs.sources import Sources, find_sources
 from pliant.jobs.trace import Point, check_trace, write_trace
 from pliant.runtime.audit import AuditLog
 from pliant.runtime.bundle import Bundle
+from pliant.runtime.pick import choose
 from pliant.runtime.video import MAX_FRAMES, Footage
 
 
@@ -33,6 +34,7 @@ def predict(
     tier: str | None = None,
     detector: Path | None = None,
     budget_ms: float | None = None,
+    remeasure: bool = False,
     every: int = 1,
     seconds: float | None = None,
     json_lines: bool = False,
@@ -51,8 +53,10 @@ def predict(
         detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
         budget_ms: Measure the tiers of a bundle on this device and use the best one that takes no
             longer from a face's box to its score. A camera steps down when the device slows.
+        remeasure: Measure the tiers for the budget anew, whatever is remembered of this device.
         every: Of a video or camera, judge the first of each so many frames.
-        seconds: A camera ends after this time; None: at Ctrl-C.
+        seconds: A camera ends after this time; None: at Ctrl-C. All between start and end is one
+            presentation.
         json_lines: Print each verdict as a line of JSON as soon as it is known, and nothing else.
         trace: Where to write the scores over the frames (.svg or .csv); None: no file.
         audit: A hash-chained log of a bundle's verdicts, created or continued; None: no log.
@@ -65,33 +69,32 @@ def predict(
         Empty where `json_lines` has printed them.
 
     Raises:
-        UserError: if the model, a source or the tier does not exist, or options do not fit.
+        UserError: if the model, a source or the tier does not exist, options do not fit, or a
+            camera stops giving frames (the verdict on those before was logged and said then).
     """
     found = find_sources(sources)
     bundled = is_bundle(model)
     _check_options(
-        found, bundled, tier=tier, budget_ms=budget_ms, every=every, seconds=seconds,
-        audit=audit, reference=reference, public_key=public_key,
+        found, bundled, tier=tier, budget_ms=budget_ms, remeasure=remeasure, every=every,
+        seconds=seconds, audit=audit, reference=reference, public_key=public_key,
     )  # fmt: skip
     if trace is not None:
         check_trace(trace)
     with ExitStack() as stack:
-        log = None
+        log = footage = bundle = None
         if bundled:
             bundle = Bundle.open(
                 model, tier=tier, self_test=self_test, public_key=public_key, detector=detector
             )
-            judge: Judge = BundleJudge(bundle)
-            if budget_ms is not None and found.camera is not None:
-                judge = PacedJudge(bundle, budget_ms)
-            elif budget_ms is not None:
-                bundle.pick(budget_ms)
-            if audit is not None:
-                log = stack.enter_context(AuditLog(audit, model=bundle.sha256))
-                if log.num_torn_bytes:
-                    print(f"{audit}: the line that a crash had torn was ended", file=sys.stderr)
+            judge = _bundle_judge(bundle, found, budget_ms, remeasure)
         else:
             judge = stack.enter_context(open_run(model, tier, detector))
+        if not found.images:
+            footage = stack.enter_context(_open(found))
+        if bundle is not None and audit is not None:  # nothing is left behind without a verdict
+            log = stack.enter_context(AuditLog(audit, model=bundle.sha256))
+            if log.num_torn_bytes:
+                print(f"{audit}: the line that a crash had torn was ended", file=sys.stderr)
         endless = json_lines and trace is None
         most = None if endless else MAX_FRAMES
         kept: list[Judged] = []
@@ -99,7 +102,7 @@ def predict(
 
         def emit(row: Judged) -> None:
             if log is not None:
-                log.append(row, reference=reference)
+                log.append(row, reference=reference, frame=row.frame)
             if json_lines:
                 print(json.dumps(asdict(row), allow_nan=False), flush=True)
             else:
@@ -108,12 +111,14 @@ def predict(
         presentation = Presentation(judge.task)
         # a bar and JSON lines would overwrite each other on the same terminal
         shown = sys.stderr.isatty() and not (json_lines and sys.stdout.isatty())
-        if found.images:
+        if footage is None:
             rows = judged_images(judge, found.images, shown=shown)
         else:
+            told = found.camera is not None and not shown and not json_lines
             rows = judged_frames(
-                judge, _open(found), shown=shown, every=every, seconds=seconds, most=most
+                judge, footage, shown=shown, told=told, every=every, seconds=seconds, most=most
             )
+        ended, lost = "at Ctrl-C", None
         try:
             with closing(rows):
                 for row in rows:
@@ -121,21 +126,56 @@ def predict(
                     presentation.add(row)
                     if trace is not None:
                         place = len(points) if row.frame is None else row.frame
-                        points.append(Point(place=place, time_s=row.time_s, found=row))
+                        points.append(
+                            Point(place=place, time_s=row.time_s, found=row, source=row.source)
+                        )
+            ended = footage and footage.ended
         except KeyboardInterrupt:
             if found.camera is None:  # Ctrl-C is how a camera ends
                 raise
-        whole = None if found.images else presentation.verdict()
-        if whole is not None:
-            emit(judged(whole, str(found.video or f"camera:{found.camera}")))
+        except UserError as problem:
+            if found.camera is None:
+                raise
+            lost = problem
+        whole = None if footage is None else presentation.verdict()
+        if footage is not None and whole is not None:
+            row = judged(whole, str(found.video or footage.name))
+            emit(row)
+            if lost is not None:  # no table will be printed
+                print(f"{row.source}, {row.num_frames} frames: {brief(row)}", file=sys.stderr)
+            elif found.camera is not None and ended is not None:
+                print(f"{row.source} ended {ended}", file=sys.stderr)
     if trace is not None and points:
         write_trace(trace, points, f"score of {', '.join(path.name for path in sources)[:80]}")
+    if lost is not None:
+        raise lost
     return kept
+
+
+def _bundle_judge(bundle: Bundle, found: Sources, budget_ms: float | None, again: bool) -> Judge:
+    if budget_ms is None:
+        return BundleJudge(bundle)
+    if found.camera is not None:
+        judge: Judge = PacedJudge(bundle, budget_ms, remeasure=again)
+        tier, ms = judge.paced.tier, judge.paced.pacer.expected_ms
+    else:
+        choice = choose(bundle, budget_ms, remeasure=again)
+        bundle.use(choice.tier)
+        judge, tier, ms = BundleJudge(bundle), choice.tier, choice.ms
+    span = "from pixels to score; reading the file is not in it"
+    if judge.task == "pad":
+        span = (
+            "from the face's box to its score; finding the face is not in it, but in the ms shown"
+        )
+    print(f"{tier}: {ms[tier]:.3g} ms of a {budget_ms:g} ms budget, {span}", file=sys.stderr)
+    return judge
 
 
 def _check_options(found: Sources, bundled: bool, **given: Any) -> None:
     if given["tier"] is not None and given["budget_ms"] is not None:
         raise UserError("give --tier or --budget-ms: a budget chooses the tier itself")
+    if given["remeasure"] and given["budget_ms"] is None:
+        raise UserError("--remeasure is for a budget; give --budget-ms too")
     for name in ("budget_ms", "audit", "public_key"):
         if given[name] is not None and not bundled:
             flag = "--" + name.replace("_", "-")
@@ -160,13 +200,22 @@ def summary(predictions: Sequence[Judged]) -> list:
 
     if not predictions:
         return []
-    table = Table(Column("source", overflow="fold"), "verdict", "score", "threshold", "tier", "ms")
     frames = [p for p in predictions if p.frame is not None]
-    for p in predictions:
-        if p.frame is None:
-            score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
-            tier, ms = p.tier or p.configuration, f"{p.latency_ms:.1f}"
-            table.add_row(*map(Text, (p.source, p.verdict, score, threshold, tier, ms)))
+    rows = [p for p in predictions if p.frame is None]
+    folders = {str(Path(p.source).parent) for p in rows}
+    folder = folders.pop() if len(folders) == 1 else "."
+    table = Table(
+        *(Column(name, overflow="fold") for name in ("source", "verdict")),
+        *(Column(name, no_wrap=True) for name in ("score", "threshold")),
+        Column("tier", overflow="fold"),
+        Column("ms", no_wrap=True),
+        caption=None if folder == "." else Text(f"in {folder}", overflow="fold"),
+    )
+    for p in rows:
+        score, threshold = ("" if x is None else f"{x:.4f}" for x in (p.score, p.threshold))
+        source = p.source if folder == "." else Path(p.source).name
+        tier, ms = p.tier or p.configuration, f"{p.latency_ms:.1f}"
+        table.add_row(*map(Text, (source, p.verdict, score, threshold, tier, ms)))
     said = []
     if frames:
         counts = Counter(p.verdict for p in frames).most_common()

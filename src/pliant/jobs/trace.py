@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -16,7 +17,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 900, 300, 48, 34, 16, 40
 """Of the drawing, and the margins around its plot."""
 MAX_POINTS = 2000
 """More frames are thinned: of each stretch the lowest and the highest score stay."""
-COLUMNS = ("place", "time_s", "score", "threshold", "verdict", "reason")
+COLUMNS = ("place", "source", "time_s", "score", "threshold", "verdict", "reason")
 COLUMNS += ("tier", "configuration", "latency_ms")
 MAX_WORDS = 20
 """Thresholds that are named in the drawing."""
@@ -40,17 +41,25 @@ class Point:
     time_s: float | None
     """Seconds from the start, where they are known."""
     found: Prediction
+    source: str = ""
+    """What the frame or image is of, as it was given."""
 
 
 def check_trace(path: Path) -> None:
     """Refuses a name before anything is judged.
 
     Raises:
-        UserError: if it ends with neither .svg nor .csv, or exists.
+        UserError: if it ends with neither .svg nor .csv, exists, or its folder cannot be written.
     """
     if path.suffix.lower() not in (".svg", ".csv"):
         raise UserError(f"--trace must end with .svg or .csv, got {path.name}")
     refuse_existing(path, "--trace")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give --trace the name of a file")
+    if not path.parent.is_dir():
+        raise UserError(f"--trace cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--trace cannot be written: the folder {path.parent} is read-only for you")
 
 
 def write_trace(path: Path, points: Sequence[Point], title: str) -> None:
@@ -70,7 +79,11 @@ def as_csv(points: Sequence[Point]) -> str:
     table.writerow(COLUMNS)
     for point in points:
         time_s = None if point.time_s is None else round(point.time_s, 3)
-        values = {"place": point.place, "time_s": time_s} | asdict(point.found)
+        values = asdict(point.found) | {
+            "place": point.place,
+            "time_s": time_s,
+            "source": point.source,
+        }
         table.writerow([values[name] for name in COLUMNS])
     return out.getvalue()
 
