@@ -231,6 +231,7 @@ function checkGolden(record, check) {
  * row of batch-norm statistics, of which exactly one is 1 (0: those that training kept). */
 export function selectionBytes(selection, configuration, tierName) {
   const { num_blocks: numBlocks, letters, tiers } = selection;
+  if (!numBlocks && tierName !== null) configuration = ""; // 8 bits: the row alone says what runs
   refuseUnless(configuration.length === numBlocks && [...configuration].every((one) => letters.includes(one)),
     `The configuration ${configuration.slice(0, 80)} does not fit this model.`);
   const flags = [...configuration].flatMap((letter) => [...letters.slice(1)].map((one) => +(letter === one)));
@@ -708,7 +709,7 @@ const SYNTHETIC_ALONE = "This model has seen synthetic faces alone: it is no jud
 /** What the page holds; tests read it. */
 export const page = {
   bundle: null, model: null, finder: null, goldens: [], picture: null, reading: null,
-  history: [], stream: null, handBox: null, measuring: false, switchMs: null, worst: null, tierMs: {},
+  history: [], stream: null, handBox: null, measuring: false, idle: Promise.resolve(), switchMs: null, worst: null, tierMs: {},
 };
 
 function showProblem(problem) {
@@ -756,6 +757,7 @@ function askForBundle() {
 /** Checks a bundle, tests it on its own images, and puts it on the bench. */
 async function adopt(buffer) {
   stopCamera();
+  await page.idle;
   say("checking every hash");
   const bundle = await openBundle(buffer);
   const goldens = await Promise.all(bundle.contract.golden.map((golden) => decodeGolden(golden, bundle)));
@@ -772,6 +774,8 @@ async function adopt(buffer) {
   });
   old?.inTurn(() => old.current.session.release());
   furnish();
+  $("found").textContent = ""; // of the bundle before
+  $("budget").value = $("budget").defaultValue;
   if (memory.tier && first.name === memory.tier) $("budget").value = memory.budget;
   await showGolden(0);
   return bundle;
@@ -819,7 +823,7 @@ function fillAbout() {
     Model: `${contract.name}, ${contract.precision}, input ${contract.preprocessing.size} px`,
     Written: `${contract.created} by pliant ${contract.pliant}`,
     Licence: contract.licence,
-    "Trained on": [data.name, data.synthetic ? "synthetic" : ""].filter(isText).filter(Boolean).join(", ") || "not said",
+    "Trained on": [data.name, data.synthetic ? "synthetic" : ""].filter((one) => isText(one) && one).join(", ") || "not said",
     "SHA-256": hash,
     "Self-test": `${page.goldens.length} images in ${contract.tiers.length} tiers; largest difference ${page.worst.toExponential(1)}`,
     "Runs on": `onnxruntime-web ${ort.env.versions.web}, ${ort.env.wasm.numThreads} thread${ort.env.wasm.numThreads > 1 ? "s" : ""}`,
@@ -869,6 +873,7 @@ async function showPicture(image, box, words) {
 
 /** Scores what is on the stage and shows it. */
 async function look() {
+  await page.idle; // while tiers are measured, the one in use is not the one that was chosen
   if (!page.picture) return;
   const { picture } = page;
   const reading = await examine(page.model, page.finder, { ...picture, box: page.handBox ?? picture.box });
@@ -1199,6 +1204,7 @@ let asked = 0;
 /** Switches; of several that were asked for meanwhile only the last is carried out. */
 async function switchTo(tierName, configuration) {
   const mine = ++asked;
+  await page.idle;
   await page.model.queue;
   if (mine !== asked) return;
   page.switchMs = await page.model.use(tierName, configuration);
@@ -1244,13 +1250,17 @@ function blockGlyph(letter) {
 async function findMyTier() {
   const budget = $("budget").valueAsNumber;
   refuseUnless(budget > 0, "A budget must be a number of milliseconds above 0.");
+  const { model } = page;
+  let done;
+  page.idle = new Promise((resolve) => { done = resolve; }); // pictures, switches and bundles wait for it
   page.measuring = true;
   $("find").querySelector("button").disabled = true;
   try {
-    page.tierMs = await measureTiers(page.model, (what) => { $("found").textContent = `${what} …`; });
+    page.tierMs = await measureTiers(model, (what) => { $("found").textContent = `${what} …`; });
   } finally {
     page.measuring = false;
     $("find").querySelector("button").disabled = false;
+    done();
   }
   showTierMs();
   const { contract, hash } = page.bundle;
@@ -1313,13 +1323,14 @@ function listen() {
 async function takeFile(input) {
   const [file] = input.files;
   input.value = "";
-  if (file) await take(file);
+  if (file) await take(file, { bundle: input.id === "bundle-file" });
 }
 
 /** A bundle or a photo, by its first bytes. */
-async function take(file) {
+async function take(file, { bundle = false } = {}) {
   const magic = new DataView(await file.slice(0, 4).arrayBuffer());
   if (magic.byteLength === 4 && magic.getUint32(0, true) === 0x04034b50) return adopt(await file.arrayBuffer());
+  refuseUnless(!bundle, "This file is no bundle; choose one that pliant export wrote.");
   refuseUnless(page.bundle, "This is no bundle; open one first, then a photo.");
   return showPhoto(file);
 }

@@ -18,6 +18,7 @@ from torch import nn
 from pliant.adaptive.calibration import calibrate
 from pliant.errors import UserError
 from pliant.export.golden import golden_images
+from pliant.jobs import export_int8
 from pliant.jobs.export import export
 from pliant.jobs.web import page_files, page_folder, serving
 from pliant.runtime.crop import Preprocessing
@@ -44,10 +45,26 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "face.pliant"
 
 
-def _write_run(path: Path) -> None:
+@pytest.fixture(scope="session")
+def int8_bundle(bundle: Path) -> Path:
+    """Two tiers (each takes seconds) in 8 bits, calibrated on the golden faces, judged by nobody."""
+    run, path = bundle.parent / "two tiers", bundle.parent / "small.pliant"
+    _write_run(run, ("low", "max"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_int8, "_splits", lambda *_: ([], [], {"data": "golden faces"}))
+        patch.setattr(export_int8, "inputs_of", lambda run, _: _golden_inputs(run.preprocessing))
+        patch.setattr(export_int8, "quality", lambda *_: export_int8.Quality())
+        export(run, out=path, int8=True, data=bundle.parent, name="small model")
+    return path
+
+
+def _golden_inputs(preprocessing: Preprocessing) -> np.ndarray:
+    return np.stack([golden.input(preprocessing) for golden in golden_images()])
+
+
+def _write_run(path: Path, tiers: tuple[str, ...] = TIERS) -> None:
     preprocessing = Preprocessing(size=SIZE)
-    inputs = np.stack([golden.input(preprocessing) for golden in golden_images()])
-    batch = torch.from_numpy(inputs)
+    batch = torch.from_numpy(_golden_inputs(preprocessing))
     shape = NetworkSettings(width=0.35)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -55,13 +72,13 @@ def _write_run(path: Path) -> None:
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         linear.weight *= 8  # spreads the scores
-    for tier in TIERS:
+    for tier in tiers:
         calibrate(network, tier, [batch], name=tier)
     scores = {}
-    for tier in TIERS:
+    for tier in tiers:
         with network.use(tier), torch.inference_mode():
             scores[tier] = network(batch).softmax(dim=1)[:, 1]
-    folder = RunFolder.create(path, _settings(preprocessing, shape))
+    folder = RunFolder.create(path, _settings(preprocessing, shape, tiers))
     folder.write_model(network)
     entries = tier_entries(network, input_shape=(1, 3, SIZE, SIZE))
     folder.write_tiers(
@@ -74,14 +91,16 @@ def _write_run(path: Path) -> None:
     folder.finish()
 
 
-def _settings(preprocessing: Preprocessing, shape: NetworkSettings) -> dict[str, Any]:
+def _settings(
+    preprocessing: Preprocessing, shape: NetworkSettings, tiers: tuple[str, ...]
+) -> dict[str, Any]:
     return {
         "task": "pad",
         "classes": ["attack", "bona_fide"],
         "model": "pta_mobilenet_v2",
         "network": asdict(shape),
         "preprocessing": preprocessing.to_json(),
-        "training": asdict(TrainSettings(tiers=TIERS)) | {"policy": "min_acer"},
+        "training": asdict(TrainSettings(tiers=tiers)) | {"policy": "min_acer"},
         "augment": None,
         "data": {"name": "rig", "sha256": "0" * 64, "synthetic": True, "notes": []},
         "start": {"kind": "random", "seed": 0},

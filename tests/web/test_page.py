@@ -90,6 +90,37 @@ def test_scores_of_eight_golden_images_in_every_tier_are_pythons(tab: Any, contr
     assert verdicts == {"bona_fide", "attack"}
 
 
+@pytest.fixture
+def page_of_its_own(browser: Any, address: str) -> Iterator[Any]:
+    """For a test that opens another bundle or changes what is remembered."""
+    tab = open_page(browser, address)
+    yield tab
+    tab.context.close()
+    assert tab.problems == []
+
+
+def open_bundle(tab: Any, path: Path) -> None:
+    name = json.loads(zipfile.ZipFile(path).read("bundle.json"))["name"]
+    tab.set_input_files("#bundle-file", path)
+    until(tab, "page.bundle.contract.name === given && page.reading !== null", name)
+
+
+def test_a_bundle_in_8_bits_runs_its_tiers_and_nothing_else(
+    page_of_its_own: Any, int8_bundle: Path
+):
+    tab = page_of_its_own
+    contract = json.loads(zipfile.ZipFile(int8_bundle).read("bundle.json"))
+    assert contract["selection"]["num_blocks"] == 0
+    assert contract["tiers"][0]["configuration"] != ""
+    open_bundle(tab, int8_bundle)
+    for place in (1, 0):
+        use_tier(tab, place)
+        promised = contract["golden"][2]["probabilities"][contract["tiers"][place]["name"]][1]
+        assert reading_of_sample(tab, 2)["score"] == pytest.approx(promised, abs=0.05)
+    assert not tab.is_visible("#custom")
+    assert not tab.is_visible("#problem")
+
+
 @pytest.mark.parametrize("border", ["reflect101", "replicate", "black"])
 def test_crop_is_that_of_python_bit_by_bit(tab: Any, border: str):
     random = np.random.default_rng(1)
