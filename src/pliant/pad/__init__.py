@@ -46,6 +46,7 @@ _HOME = {
     "reliability_record": "reliability",
     "nonresponse_record": "nonresponse",
     "celeba_official": "celeba",
+    "fold_summary": "folds",
     "Claim": "plan",
     "plan_record": "plan",
     "presentations_needed": "plan",

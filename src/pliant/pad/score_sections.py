@@ -152,7 +152,7 @@ def reliability(evaluation: Record) -> Section | None:
         anchor="reliability",
         title="Reliability",
         lead="Of the presentations with a score near 0.8, are 80 % bona fide?",
-        body=markup.figure(plot.inline(), caption, "wide"),
+        body=f'<div class="grid">{markup.figure(plot.inline(), caption)}</div>',
     )
 
 
