@@ -196,7 +196,7 @@ def test_nothing_leaves_the_page(browser: Any, address: str, tmp_path: Path):
         ("format", "is of format 2"),
         ("golden", "golden/0.png is no PNG image, or it is too large"),
         ("score", "The self-test failed in tier low"),
-        ("text", "This is no bundle; open one first"),
+        ("text", "This file is no bundle; choose one that pliant export wrote"),
         ("cut", "is no bundle, or it is damaged"),
     ],
 )
@@ -205,10 +205,6 @@ def test_a_bad_bundle_is_refused_in_one_sentence(
 ):
     bad = tmp_path / "bad.pliant"
     bad.write_bytes(_spoiled(bundle, spoil))
-    if spoil == "text":
-        sentence = (
-            "is no image that the browser can read"  # a bundle is open, so it is taken as one
-        )
     tab.set_input_files("#bundle-file", bad)
     tab.wait_for_selector("#problem:not([hidden])")
     said = tab.inner_text("#problem")
