@@ -47,7 +47,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def int8_bundle(bundle: Path) -> Path:
-    """Two tiers (each takes seconds) in 8 bits, calibrated on the golden faces, judged by nobody."""
+    """Two tiers (each takes seconds) in 8 bits, calibrated on golden faces, judged by nobody."""
     run, path = bundle.parent / "two tiers", bundle.parent / "small.pliant"
     _write_run(run, ("low", "max"))
     with pytest.MonkeyPatch.context() as patch:
