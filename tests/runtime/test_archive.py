@@ -3,6 +3,7 @@
 import os
 import struct
 import zipfile
+import zlib
 from io import BytesIO
 
 import pytest
@@ -11,8 +12,7 @@ from hypothesis import strategies as st
 
 from pliant.errors import UserError
 from pliant.runtime import archive as module
-from pliant.runtime.archive import open_archive
-from pliant.runtime.signature import stored_zip
+from pliant.runtime.archive import open_archive, stored_zip
 
 FILES = {"bundle.json": b"{}", "model.onnx": b"weights", "golden/0.png": b"\x89PNG", "a.bin": b""}
 
@@ -83,6 +83,31 @@ def test_compressed_and_encrypted_entries(packed):
         data[data.index(header) + place] |= 1
     with pytest.raises(UserError, match="must be stored"):
         open_archive(write(packed([]).parent / "b.pliant", bytes(data)))
+
+
+def test_extra_fields_and_comments(packed, tmp_path):
+    other = b"evil.onnx"  # Info-ZIP Unicode Path: unzip and Java take this name
+    path = struct.pack("<HHBI", 0x7075, 5 + len(other), 1, zlib.crc32(b"a.bin")) + other
+    for header in ({"extra": path}, {"comment": b"hidden"}):
+        with pytest.raises(UserError, match=r"'a\.bin' has an extra field or a comment"):
+            open_archive(packed([("a.bin", b"1")], **header))
+    data = bytearray(stored_zip({"a.bin": b"1"}))
+    data[35:35] = path  # in the local header alone
+    struct.pack_into("<H", data, 28, len(path))
+    struct.pack_into("<I", data, len(data) - 6, data.index(b"PK\x01\x02"))
+    with pytest.raises(UserError, match="has an extra field or a comment"):
+        open_archive(write(tmp_path / "b.pliant", bytes(data)))
+
+
+def test_a_stored_zip_is_the_same_everywhere():
+    data = stored_zip(FILES)
+    assert data == stored_zip(dict(FILES))
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.namelist() == list(FILES)
+        for entry in archive.infolist():
+            assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+            assert entry.external_attr >> 16 == 0o100644
+            assert (entry.create_system, entry.compress_type) == (3, zipfile.ZIP_STORED)
 
 
 def test_a_link_in_a_zip(packed):

@@ -51,6 +51,8 @@ def test_a_selection_of_tiers_alone():
 CHANGES = [
     ("format", 2, "format '2', this pliant reads 1"),
     ("format", True, "format 'True'"),
+    ("format", 1.0, "format '1.0'"),
+    ("format", "1", "format '1'"),
     ("format", None, "format 'None'"),
     ("name", "\x1b[31mred", "name must be printable text"),
     ("name", "\ud800", "name must be printable text"),

@@ -1,9 +1,9 @@
 """The files of a bundle, a folder or a zip, read as if an enemy had made it.
 
 A zip's entries are stored and not compressed, lie one behind the other from the first byte on and
-are described twice in the same words, so there is nothing to unpack, to hide or to overlap, and two
-readers cannot see different files in it. In a folder no link is followed. Names are at most one
-folder deep.
+are described twice in the same words, without comments or extra fields (one kind of which names a
+file anew), so there is nothing to unpack, to hide or to overlap, and two readers see the same files
+in it. In a folder no link is followed. Names are at most one folder deep.
 
 Zip: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.16 (its end).
 """
@@ -11,12 +11,15 @@ Zip: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4
 import os
 import stat
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from pliant.errors import UserError
 from pliant.runtime.contract import FILE_NAME, MAX_FILES, META_FILES
+from pliant.runtime.fields import path_of
 
 MAX_BYTES = 512 * 2**20
 """Of all files together."""
@@ -60,10 +63,11 @@ def open_archive(path: Path | str) -> Archive:
     """The files of a bundle.
 
     Raises:
-        UserError: if it does not exist, is neither a folder nor a zip of stored entries, or holds
-            something that no bundle holds: a link, a forbidden or repeated name, too many bytes.
+        UserError: if it is named by no path, does not exist, is neither a folder nor a zip of
+            stored entries, or holds something that no bundle holds: a link, a forbidden or repeated
+            name, too many bytes.
     """
-    path = Path(path)
+    path = path_of(path, "a bundle")
     try:
         archive = _folder(path) if path.is_dir() else _zip(path)
     except FileNotFoundError as problem:
@@ -72,9 +76,41 @@ def open_archive(path: Path | str) -> Archive:
         if isinstance(problem, UserError):
             raise
         raise UserError(f"{path} cannot be read: {problem}") from problem
-    if sum(archive.sizes.values()) > MAX_BYTES:
-        raise UserError(f"{path} holds more than {MAX_BYTES // 2**20} MiB; no bundle does")
+    _check_total(archive.sizes, str(path))
     return archive
+
+
+def archive_of(files: Mapping[str, bytes]) -> Archive:
+    """The same of files in memory, by path inside the bundle.
+
+    Raises:
+        UserError: if no bundle may hold one of the names, or so much.
+    """
+    sizes: dict[str, int] = {}
+    for name, data in files.items():
+        _check_name(name, sizes)
+        sizes[name] = len(data)
+    _check_total(sizes, "the bundle")
+    return Archive(sizes, files.__getitem__)
+
+
+def _check_total(sizes: Mapping[str, int], what: str) -> None:
+    if sum(sizes.values()) > MAX_BYTES:
+        raise UserError(f"{what} holds more than {MAX_BYTES // 2**20} MiB; no bundle does")
+
+
+def stored_zip(files: Mapping[str, bytes]) -> bytes:
+    """A zip as `open_archive` reads it: every entry stored, in the order given, readable by all
+    (0644), with one fixed date, so that equal files give equal bytes.
+    """
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, on Windows too
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()
 
 
 def _folder(path: Path) -> Archive:
@@ -152,11 +188,13 @@ def _places(data: bytes) -> dict[str, tuple[int, int]]:
          comment, disk, _, attributes, offset) = _CENTRAL.unpack_from(data, place)  # fmt: skip
         place += _CENTRAL.size
         name = data[place : place + name_length].decode("ascii")
-        place += name_length + extra_length + comment
+        place += name_length
         if magic != b"PK\x01\x02" or disk:
             raise _Refused("its directory is damaged")
         if flags & ~_UTF8 or method or packed != length:
             raise _Refused(f"{name!r} must be stored, not compressed or encrypted")
+        if extra_length or comment:
+            raise _Refused(f"{name!r} has an extra field or a comment")
         if attributes >> 16 & 0o170000 == _LINK:
             raise _Refused(f"{name!r} is a link")
         if offset != start:
@@ -168,7 +206,9 @@ def _places(data: bytes) -> dict[str, tuple[int, int]]:
             b"PK\x03\x04", flags, method, checksum, packed, length, name
         ):  # fmt: skip
             raise _Refused(f"{name!r} is described in two ways")
-        start = name_at + local[9] + local[10] + length
+        if local[10]:
+            raise _Refused(f"{name!r} has an extra field or a comment")
+        start = name_at + local[9] + length
         if start > directory:
             raise _Refused(f"{name!r} is larger than the file")
         _check_name(name, places)

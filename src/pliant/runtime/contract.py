@@ -186,9 +186,10 @@ class Contract:
                 range; the field is named.
         """
         top = Fields(record, "bundle.json")
-        if top.given.get("format") != FORMAT or top.given["format"] is True:
+        version = top.given.get("format")
+        if type(version) is not int or version != FORMAT:  # True and 1.0 equal 1
             raise UserError(
-                f"this bundle is of format {str(top.given.get('format'))[:40]!r}, this pliant "
+                f"this bundle is of format {str(version)[:40]!r}, this pliant "
                 f"reads {FORMAT}; use the version that wrote it"
             )
         return _contract(cls, top)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pliant.errors import UserError
@@ -43,6 +44,17 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= MAX_WHOLE if isinstance(value, int) else math.isfinite(value)
+
+
+def path_of(given: Any, what: str) -> Path:
+    """The path that a caller gave.
+
+    Raises:
+        UserError: if it is neither a text nor a Path.
+    """
+    if not isinstance(given, str | Path):
+        raise UserError(f"{what} is named by a path, got {type(given).__name__}")
+    return Path(given)
 
 
 class Fields:
