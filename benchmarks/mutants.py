@@ -9,9 +9,8 @@ from typing import Any
 
 import onnx
 
-from pliant.runtime.archive import open_archive
+from pliant.runtime.archive import open_archive, stored_zip
 from pliant.runtime.graph import OPERATORS
-from pliant.runtime.signature import stored_zip
 
 KINDS = {
     "zip": "kept",

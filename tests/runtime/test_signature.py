@@ -3,12 +3,13 @@
 import json
 import stat
 import sys
+import zipfile
 
 import pytest
 
 from pliant.errors import UserError
 from pliant.runtime import Bundle, new_key, sign, verify
-from pliant.runtime.archive import open_archive
+from pliant.runtime.archive import open_archive, stored_zip
 
 pytest.importorskip("cryptography")
 
@@ -37,6 +38,61 @@ def test_signed_and_demanded(key, bundle_path, tmp_path):
 def test_demanded_and_missing(key, bundle_path):
     with pytest.raises(UserError, match=r"is not signed; a signature of key .* is demanded"):
         Bundle.open(bundle_path, public_key=key[0])
+
+
+def test_nothing_is_signed_unchecked(key, tiny, tmp_path):
+    def act(path):
+        before = path.read_bytes() if path.is_file() else sorted(path.rglob("*"))
+        with pytest.raises(UserError) as refusal:
+            sign(path, key[1])
+        after = path.read_bytes() if path.is_file() else sorted(path.rglob("*"))
+        assert before == after
+        return str(refusal.value)
+
+    tiny.extra["golden/0.png"] = b"other"
+    for make in (tiny.zip, tiny.folder):
+        assert "golden/0.png does not match its hash" in act(make(tmp_path / make.__name__))
+    tiny.extra = {"unlisted.bin": b"x"}
+    assert "does not list" in act(tiny.zip(tmp_path / "b.pliant"))
+    tiny.extra, tiny.record["tolerance"] = {}, 7
+    assert "tolerance must be" in act(tiny.zip(tmp_path / "c.pliant"))
+    tiny.record["tolerance"] = 1e-4
+    tiny.record["selection"]["offset"] += 1
+    assert "selection does not lie" in act(tiny.zip(tmp_path / "d.pliant"))
+    (tmp_path / "e.pliant").write_bytes(stored_zip({"bundle.json": b"{}"}))
+    assert "no bundle.sha256" in act(tmp_path / "e.pliant")
+
+
+def test_signing_changes_nothing_else(key, tiny, tmp_path):
+    parts = tiny.parts()
+    path = tmp_path / "a.pliant"
+    path.write_bytes(stored_zip(parts))
+    sign(path, key[1])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [*parts, "signature.json"]
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+    signed = path.read_bytes()
+    sign(path, key[1])
+    assert path.read_bytes() == signed
+
+
+def test_a_changed_bundle_may_be_signed_anew(key, tiny, tmp_path):
+    folder = tiny.folder(tmp_path / "folder")
+    sign(folder, key[1])
+    tiny.record["licence"] = "MIT"
+    tiny.folder(folder)
+    sign(folder, key[1])
+    assert Bundle.open(folder).signed_by == key[0]
+
+
+def test_paths_that_are_none(key, bundle_path):
+    for act in (
+        lambda: sign(3, key[1]),
+        lambda: sign(bundle_path, None),
+        lambda: new_key(None),
+    ):
+        with pytest.raises(UserError, match="is named by a path, got"):
+            act()
 
 
 def test_signed_by_another(key, bundle_path, tmp_path):
@@ -137,7 +193,9 @@ def test_without_the_package(key, tiny, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("cryptography.hazmat")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    assert Bundle.open(folder).signed_by is None
+    assert Bundle.open(tiny.zip(tmp_path / "unsigned.pliant")).signed_by is None
+    with pytest.raises(UserError, match=r"the bundle is signed, and checking that needs .*sign"):
+        Bundle.open(folder)
     for act in (
         lambda: Bundle.open(folder, public_key=key[0]),
         lambda: sign(folder, key[1]),

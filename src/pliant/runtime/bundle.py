@@ -5,6 +5,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pliant.errors import UserError
 from pliant.runtime.checked import Checked, read_checked
 from pliant.runtime.crop import Box
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
+from pliant.runtime.fields import path_of
 from pliant.runtime.given import (
     Image,
     check_box,
@@ -82,6 +84,8 @@ class Bundle:
             raise UserError(f"threads must be a whole number, got {threads!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise UserError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
+        if detector is not None:
+            detector = path_of(detector, "a detector")
         bundle = cls(read_checked(path, public_key), threads=threads, detector=detector)
         if bundle.contract.task == "pad" and detector is not None:
             _ = bundle._finder  # a wrong file is refused now, not at the first face
@@ -172,7 +176,12 @@ class Bundle:
 
         Returns:
             The tier's name.
+
+        Raises:
+            UserError: if the budget is no number above 0, or no tier fits.
         """
+        if isinstance(budget_ms, bool) or not isinstance(budget_ms, Real):
+            raise UserError(f"a budget is a number of milliseconds, got {budget_ms!r:.60}")
         from pliant.runtime.pick import pick
 
         return pick(self, budget_ms, **keywords)

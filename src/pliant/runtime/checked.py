@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.runtime.archive import open_archive
+from pliant.runtime.archive import Archive, archive_of, open_archive
 from pliant.runtime.contract import META_FILES, Contract
 from pliant.runtime.fields import load_json
 from pliant.runtime.graph import check_model
@@ -38,18 +38,44 @@ class Checked:
     """Every file that bundle.json lists, by path."""
 
 
-def read_checked(path: Path | str, public_key: Path | str | None = None) -> Checked:
-    """The contents of a bundle in ONNX format.
+def read_checked(
+    path: Path | str, public_key: Path | str | None = None, *, any_target: bool = False
+) -> Checked:
+    """The contents of a bundle.
 
     Args:
         path: A file or a folder.
         public_key: Whose signature is demanded, 64 hexadecimal digits or a file that holds them.
+        any_target: Whether bundles for other runtimes are read too; the structure of their models
+            is not checked, their hashes are.
 
     Raises:
         UserError: if the bundle is missing, damaged, holds more than it lists, is not signed as
-            demanded, of another format or for another runtime.
+            demanded, of another format or, unless any is allowed, for another runtime.
     """
-    archive = open_archive(path)
+    checked = _checked(open_archive(path), public_key)
+    target = checked.contract.target
+    if target in _RUNS_IN and not any_target:
+        raise UserError(
+            f"this bundle is for {target}; run it in {_RUNS_IN[target]}, or export the run again "
+            "with --target onnx"
+        )
+    return checked
+
+
+def check_files(files: Mapping[str, bytes]) -> Contract:
+    """The contract of a bundle in memory, for any target, after every check of `read_checked`.
+
+    Args:
+        files: Of the whole bundle, by path inside it; a signature is no must.
+
+    Raises:
+        UserError: with what a device would say on opening it, the self-test apart.
+    """
+    return _checked(archive_of(files), None).contract
+
+
+def _checked(archive: Archive, public_key: Path | str | None) -> Checked:
     text = archive.read("bundle.json", most=MAX_CONTRACT_BYTES)
     digest = hashlib.sha256(text).hexdigest()
     if archive.read("bundle.sha256", most=65) != f"{digest}\n".encode():
@@ -66,10 +92,6 @@ def read_checked(path: Path | str, public_key: Path | str | None = None) -> Chec
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != contract.files[name]:
             raise UserError(f"{name} does not match its hash: the bundle is damaged")
-    if contract.selection is None:
-        raise UserError(
-            f"this bundle is for {contract.target}; run it in {_RUNS_IN[contract.target]}, or "
-            "export the run again with --target onnx"
-        )
-    check_model(files[contract.model_file], contract.selection)
+    if contract.selection is not None:
+        check_model(files[contract.model_file], contract.selection)
     return Checked(contract=contract, sha256=digest, signed_by=signer, files=files)

@@ -39,6 +39,11 @@ class Loaded:
         Raises:
             UserError: if the inputs have another shape or type, or the model fails on them.
         """
+        if not isinstance(inputs, np.ndarray):
+            raise UserError(
+                f"{self.name} runs on a float32 array (batch, 3, size, size), got "
+                f"{type(inputs).__name__}"
+            )
         try:
             logits = self.session.run([self.output_name], {self.input_name: inputs})[0]
         except Exception as error:  # ONNX Runtime raises classes of its own that have no parent

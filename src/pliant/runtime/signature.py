@@ -7,14 +7,12 @@ the package `cryptography` (pip install "pliant[sign]").
 import json
 import os
 import re
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from pliant.errors import UserError
-from pliant.runtime.archive import open_archive
-from pliant.runtime.fields import Fields, load_json
+from pliant.runtime.archive import open_archive, stored_zip
+from pliant.runtime.fields import Fields, load_json, path_of
 from pliant.runtime.files import write_atomic
 
 ALGORITHM = "ed25519"
@@ -33,7 +31,7 @@ def new_key(private_key_file: Path | str) -> str:
             missing, or `cryptography` is not installed.
     """
     ed25519, serialization = _cryptography()
-    path = Path(private_key_file)
+    path = path_of(private_key_file, "a private key")
     public_file = path.with_name(path.name + ".pub")
     key = ed25519.Ed25519PrivateKey.generate()
     text = key.private_bytes(
@@ -58,19 +56,25 @@ def new_key(private_key_file: Path | str) -> str:
 def sign(bundle: Path | str, private_key_file: Path | str) -> str:
     """Writes signature.json into a bundle, in place of any older one, whole or not at all.
 
+    What is signed was checked before: hashes, fields, and the structure of an ONNX model.
+
     Args:
-        bundle: A folder or a zip.
+        bundle: A folder or a zip, for any target.
         private_key_file: As `new_key` writes it.
 
     Returns:
         The public key, 64 hexadecimal digits.
 
     Raises:
-        UserError: if the bundle or the key cannot be read, or the bundle not written.
+        UserError: if the bundle or the key cannot be read, the bundle is damaged or none, or it
+            cannot be written.
     """
+    from pliant.runtime.checked import check_files  # which verifies signatures by this module
+
+    path, key_file = path_of(bundle, "a bundle"), path_of(private_key_file, "a private key")
     ed25519, serialization = _cryptography()
     try:
-        data = Path(private_key_file).read_bytes()
+        data = key_file.read_bytes()
         key = serialization.load_pem_private_key(data, password=None)
     except OSError as problem:
         raise UserError(f"{private_key_file} cannot be read: {problem.strerror}") from problem
@@ -78,19 +82,20 @@ def sign(bundle: Path | str, private_key_file: Path | str) -> str:
         raise UserError(f"{private_key_file} holds no private key (plain PEM)") from problem
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UserError(f"{private_key_file} holds a key of another kind; Ed25519 is needed")
-    path, archive = Path(bundle), open_archive(bundle)
+    archive = open_archive(path)
+    files = {name: archive.read(name) for name in archive.sizes if name != "signature.json"}
+    check_files(files)
     public = key.public_key().public_bytes_raw().hex()
     record = {
         "algorithm": ALGORITHM,
         "public_key": public,
-        "signature": key.sign(archive.read("bundle.json")).hex(),
+        "signature": key.sign(files["bundle.json"]).hex(),
     }
     text = json.dumps(record, indent=2) + "\n"
     try:
         if path.is_dir():
             write_atomic(path / "signature.json", text)
         else:
-            files = {name: archive.read(name) for name in archive.sizes}
             write_atomic(path, stored_zip(files | {"signature.json": text.encode()}))
     except OSError as problem:
         raise UserError(f"{bundle} cannot be written: {problem.strerror}") from problem
@@ -106,10 +111,11 @@ def verify(contract: bytes, record: bytes | None, public_key: Path | str | None)
         public_key: Whose signature is demanded, 64 hexadecimal digits or a file that holds them.
 
     Returns:
-        The public key; None: not signed, or `cryptography` is not installed and none is demanded.
+        The public key; None: not signed.
 
     Raises:
-        UserError: if the signature is wrong, or is demanded and missing or of another key.
+        UserError: if the signature is wrong, cannot be checked as `cryptography` is not installed,
+            or is demanded and missing or of another key.
     """
     wanted = None if public_key is None else _public_key(public_key)
     if record is None:
@@ -126,9 +132,9 @@ def verify(contract: bytes, record: bytes | None, public_key: Path | str | None)
     try:
         ed25519, _ = _cryptography()
     except UserError:
-        if wanted is None:
-            return None
-        raise
+        raise UserError(
+            f"the bundle is signed, and checking that needs the package cryptography; {INSTALL}"
+        ) from None
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(
             bytes.fromhex(signature), contract
@@ -139,15 +145,6 @@ def verify(contract: bytes, record: bytes | None, public_key: Path | str | None)
             "was signed; get it again from its maker"
         ) from problem
     return key
-
-
-def stored_zip(files: dict[str, bytes]) -> bytes:
-    """A zip as `open_archive` reads it; the same files give the same bytes."""
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            archive.writestr(zipfile.ZipInfo(name), files[name])
-    return buffer.getvalue()
 
 
 def _public_key(given: Path | str) -> str:
