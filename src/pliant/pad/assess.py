@@ -125,7 +125,7 @@ def as_table(given: Given, frames: Frames = "refuse") -> ScoreTable:
     return (ScoreTable.of(given) if isinstance(given, Scores) else given).pool(frames)
 
 
-def durations(table: ScoreTable) -> dict[str, dict[str, float]]:
+def durations(table: ScoreTable) -> dict[str, dict[str, int | float]]:
     """PS-PD, the processing duration: median, p95 and the longest, of every column `..._ms`.
 
     Raises:
