@@ -48,7 +48,7 @@ def test_info_as_tables(file: Path, capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     for words in (
         "0.25 to 0.75", "min_acer", "abababababab", "auc 0.875", "low = LL", "Apache-2.0",
-        "no signature was checked", "32 px, rgb, crop 1.5 x the face", "synthetic faces alone",
+        "not signed", "32 px, rgb, crop 1.5 x the face", "synthetic faces alone",
     ):  # fmt: skip
         assert words in out
 
@@ -57,6 +57,25 @@ def test_info_of_a_classifier_without_thresholds(tmp_path: Path, capsys):
     path = make_bundle("classify").folder(tmp_path / "bundle")
     assert cli.main(["bundle", "info", str(path)]) == 0
     assert capsys.readouterr().out.count("none: no verdicts") == 2
+
+
+def test_info_of_a_phone_bundle(tiny, tmp_path: Path):
+    tiny.record |= {"target": "litert", "model_file": "model.tflite", "selection": None}
+    tiny.files["model.tflite"] = tiny.files.pop("model.onnx")
+    path = tiny.zip(tmp_path / "phone.pliant")
+    assert info(path)["target"] == "litert"
+    for verb in (self_test, bench):
+        with pytest.raises(UserError, match=r"for litert; run it in LiteRT"):
+            verb(path)
+
+
+def test_info_of_8_bits_tells_both_dev_figures(tiny, tmp_path: Path, capsys):
+    tiny.record["precision"] = "int8"
+    tiny.record["tiers"][0]["parity"] |= {"dev_fp32": {"apcer": 0.125}, "dev_int8": {"apcer": 0.5}}
+    assert cli.main(["bundle", "info", str(tiny.zip(tmp_path / "8.pliant"))]) == 0
+    out = capsys.readouterr().out
+    assert "fp32: apcer 0.125" in out
+    assert "int8: apcer 0.5" in out
 
 
 def test_records_that_nobody_vouches_for(tiny, tmp_path: Path, capsys):
@@ -115,8 +134,9 @@ def test_sign_and_demand(file: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"is signed by {public}" in capsys.readouterr().out
     assert info(file, public_key=f"{key}.pub")["signed_by"] == public
     other = new_key(tmp_path / "other")["public_key"]
-    with pytest.raises(UserError, match="a signature of"):
-        info(file, public_key=other)
+    for verb in (info, self_test, bench):
+        with pytest.raises(UserError, match="a signature of"):
+            verb(file, public_key=other)
     assert sign(file, key=tmp_path / "other")["public_key"] == other
     with pytest.raises(UserError, match="keys are never overwritten"):
         new_key(key)

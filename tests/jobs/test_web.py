@@ -1,6 +1,5 @@
 """The server of the page: a fixed list of files, to this machine alone, with the right headers."""
 
-import hashlib
 import http.client
 import json
 import signal
@@ -11,6 +10,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -19,40 +19,12 @@ from pliant.errors import UserError
 from pliant.jobs import web
 from pliant.runtime.archive import open_archive
 
-CONTRACT: dict[str, Any] = {
-    "format": 1, "name": "test", "pliant": "0", "created": "2026-01-01T00:00:00Z",
-    "target": "onnx", "precision": "fp32", "task": "pad", "classes": ["attack", "bona_fide"],
-    "preprocessing": {"size": 32, "crop_scale": 1.5, "border": "reflect101", "colour": "rgb",
-                      "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    "model_file": "model.onnx", "input_name": "image", "output_name": "logits",
-    "selection": {"offset": 0, "length": 4, "num_blocks": 2, "letters": "LH", "tiers": ["low"]},
-    "tiers": [{"name": "low", "configuration": "LL", "macs": 1, "params": 1, "size_bytes": 4,
-               "threshold": None, "dev": None, "parity": {}}],
-    "default_tier": "low",
-    "golden": [{"file": "golden/0.png", "box": None, "probabilities": {"low": [0.5, 0.5]}}],
-    "tolerance": 1e-3, "licence": "none", "provenance": {},
-    "files": {"model.onnx": "0" * 64, "golden/0.png": "0" * 64},
-}  # fmt: skip
-
-
-def write_folder(folder: Path, **changes: Any) -> Path:
-    """A bundle that has everything but a model that runs."""
-    record = json.dumps(CONTRACT | changes).encode()
-    files = {
-        "bundle.json": record,
-        "bundle.sha256": hashlib.sha256(record).hexdigest().encode() + b"\n",
-        "model.onnx": b"m" * 100,
-        "golden/0.png": b"p" * 50,
-    }
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
+make_bundle = run_path(str(Path(__file__).parents[1] / "runtime" / "conftest.py"))["make_bundle"]
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "bundle")
+    return make_bundle().folder(tmp_path / "bundle")
 
 
 @pytest.fixture
@@ -149,17 +121,21 @@ def test_a_folder_is_served_as_one_stored_zip(port: int, bundle: Path, tmp_path:
     assert {name: archive.read(name) for name in archive.sizes} == {
         name: (bundle / name).read_bytes() for name in archive.sizes
     }
-    assert len(archive.sizes) == 4
-    assert web.bundle_bytes(packed) == packed.read_bytes()  # a file is served as it is
+    assert len(archive.sizes) == len([f for f in bundle.rglob("*") if f.is_file()])
+    assert web.bundle_bytes(packed) == packed.read_bytes()
 
 
-def test_what_no_browser_runs_is_refused(tmp_path: Path):
-    mobile = write_folder(tmp_path / "mobile", target="litert")
+def test_what_no_browser_runs_is_refused(bundle: Path, tmp_path: Path):
+    tiny = make_bundle()
+    tiny.record |= {"target": "litert", "model_file": "model.tflite", "selection": None}
+    tiny.files["model.tflite"] = tiny.files.pop("model.onnx")
     with pytest.raises(UserError, match="for litert"):
-        web.bundle_bytes(mobile)
-    (mobile / "bundle.json").write_text("{")
-    with pytest.raises(UserError, match="damaged"):
-        web.bundle_bytes(mobile)
+        web.bundle_bytes(tiny.zip(tmp_path / "mobile.pliant"))
+    with pytest.raises(UserError, match="not signed"):
+        web.bundle_bytes(bundle, "ab" * 32)
+    (bundle / "model.onnx").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"model\.onnx does not match its hash"):
+        web.bundle_bytes(bundle)
     with pytest.raises(UserError, match="no such bundle"):
         web.bundle_bytes(tmp_path / "none")
 

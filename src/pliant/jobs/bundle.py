@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 from pliant.jobs import bundle_bench
 from pliant.runtime import signature
 from pliant.runtime.bundle import Bundle
+from pliant.runtime.checked import read_checked
 
 VERBS = {
     "info": "show tiers, thresholds, preprocessing, licence, provenance, hashes and signature",
@@ -30,22 +31,23 @@ def info(file: File, *, public_key: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: if the bundle is damaged, or not signed as demanded.
     """
-    bundle = Bundle.open(file, self_test=False, public_key=public_key)
-    held = {"file": file, "sha256": bundle.sha256, "signed_by": bundle.signed_by}
-    return held | bundle.contract.to_json()
+    checked = read_checked(file, public_key, any_target=True)
+    held = {"file": file, "sha256": checked.sha256, "signed_by": checked.signed_by}
+    return held | checked.contract.to_json()
 
 
-def self_test(file: File, *, threads: int = 1) -> dict[str, Any]:
+def self_test(file: File, *, threads: int = 1, public_key: str | None = None) -> dict[str, Any]:
     """Compare the scores of every tier on this device with those that the bundle promises.
 
     Args:
         file: A bundle of `pliant export`.
         threads: CPU threads.
+        public_key: Whose signature it must carry: 64 hexadecimal digits, or their file.
 
     Raises:
         UserError: if a score differs by more than the bundle allows, or a verdict flips.
     """
-    bundle = Bundle.open(file, self_test=False, threads=threads)
+    bundle = Bundle.open(file, self_test=False, threads=threads, public_key=public_key)
     found = bundle.self_test()
     found.require()
     return {
@@ -58,15 +60,18 @@ def self_test(file: File, *, threads: int = 1) -> dict[str, Any]:
     }
 
 
-def bench(file: File, *, runs: int = 60, threads: int = 1) -> dict[str, Any]:
+def bench(
+    file: File, *, runs: int = 60, threads: int = 1, public_key: str | None = None
+) -> dict[str, Any]:
     """Time every tier on this device from a face's box to its score; the tiers take turns.
 
     Args:
         file: A bundle of `pliant export`.
         runs: Timed images per tier.
         threads: CPU threads inside an operator.
+        public_key: Whose signature it must carry: 64 hexadecimal digits, or their file.
     """
-    return bundle_bench.bench(file, runs=runs, threads=threads)
+    return bundle_bench.bench(file, runs=runs, threads=threads, public_key=public_key)
 
 
 def sign(file: File, *, key: Annotated[Path, arg(metavar="KEY")]) -> dict[str, Any]:
@@ -94,11 +99,10 @@ def info_summary(result: Mapping[str, Any]) -> list:
     from rich.text import Text
 
     pre, data = result["preprocessing"], result["provenance"].get("data")
-    signed = result["signed_by"] or "no signature was checked"
     about = Table("bundle", Column(plain(result["name"]), overflow="fold"))
     for name, value in {
         "sha256": result["sha256"],
-        "signed by": signed,
+        "signed by": result["signed_by"] or "not signed",
         "task": f"{result['task']}: {', '.join(result['classes'][:20])}",
         "score": result["score"],
         "input": f"{pre['size']} px, {pre['colour']}, crop {pre['crop_scale']:g} x the face, "
@@ -113,10 +117,11 @@ def info_summary(result: Mapping[str, Any]) -> list:
         "files": f"{len(result['files'])}, every hash checked",
     }.items():
         about.add_row(name, Text(plain(value)))
+    is_int8 = result["precision"] == "int8"
     costs = Table("tier", "MMACs", "params M", "dev", "largest difference to PyTorch")
     thresholds = Table("tier", "threshold", "interval", "policy", "dev scores")
     for tier in result["tiers"]:
-        costs.add_row(*map(Text, _cost_row(tier)))
+        costs.add_row(*map(Text, _cost_row(tier, is_int8)))
         thresholds.add_row(*map(Text, _threshold_row(tier)))
     said = [plain(f"{t['name']} = {t['configuration']}") for t in result["tiers"]]
     if isinstance(data, dict) and data.get("synthetic"):
@@ -124,12 +129,17 @@ def info_summary(result: Mapping[str, Any]) -> list:
     return [about, costs, thresholds, *said]
 
 
-def _cost_row(tier: Mapping[str, Any]) -> list[str]:
+def _cost_row(tier: Mapping[str, Any], is_int8: bool) -> list[str]:
+    dev = _pairs(tier["dev"]) if tier["dev"] else "-"
+    if is_int8:  # its dev is that of the float model; the export judged both
+        rows = [("fp32", tier["dev"]), ("fp32", tier["parity"].get("dev_fp32"))]
+        rows.append(("int8", tier["parity"].get("dev_int8")))
+        dev = "\n".join(f"{name}: {_pairs(row)}" for name, row in rows if row) or "-"
     return [
         tier["name"],
         f"{tier['macs'] / 1e6:.1f}",
         f"{tier['params'] / 1e6:.2f}",
-        _pairs(tier["dev"]) if tier["dev"] else "-",
+        dev,
         plain(tier["parity"].get("max_abs_logits", "not stated")),
     ]
 

@@ -6,12 +6,10 @@ headers isolate the page (WASM threads need that) and forbid it to talk to anyon
 frames and scores stay in the browser by the browser's own rule, not by promise.
 """
 
-import io
 import json
 import sys
 import threading
 import webbrowser
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +77,7 @@ def web(
     *,
     port: int | None = None,
     open: bool = True,
+    public_key: str | None = None,
 ) -> Served:
     """Open a bundle in the browser: webcam or photos, verdicts, tiers switched live.
 
@@ -86,12 +85,13 @@ def web(
         file: A bundle, as `pliant export` wrote it: a file or a folder.
         port: Where to listen on 127.0.0.1; 0: any free port; None: 8471, or any if that is taken.
         open: Open the page in the default browser.
+        public_key: Whose signature it must carry: 64 hexadecimal digits, or their file.
 
     Raises:
-        UserError: if the bundle cannot run in a browser, the port is taken, or the page's npm
-            parts are missing.
+        UserError: if the bundle is damaged, not signed as demanded or cannot run in a browser, the
+            port is taken, or the page's npm parts are missing.
     """
-    with serving(file, port=port) as address:
+    with serving(file, port=port, public_key=public_key) as address:
         try:
             print(
                 f"{address}  (for this machine alone; Ctrl-C stops it)", file=sys.stderr, flush=True
@@ -110,19 +110,26 @@ def summary(served: Served) -> list[str]:
 
 
 @contextmanager
-def serving(file: Path | str, *, port: int | None = 0, page: Path | None = None) -> Iterator[str]:
+def serving(
+    file: Path | str,
+    *,
+    port: int | None = 0,
+    page: Path | None = None,
+    public_key: str | None = None,
+) -> Iterator[str]:
     """Serves a bundle from a thread as long as the context lasts; gives the page's address.
 
     Args:
         file: A bundle, a file or a folder.
         port: As for `web`.
+        public_key: As for `web`.
         page: Folder of the page's files; None: the installed ones, else those of the checkout.
 
     Raises:
         UserError: as `web` does.
     """
     files = page_files(page_folder() if page is None else page)
-    files[BUNDLE] = bundle_bytes(Path(file))
+    files[BUNDLE] = bundle_bytes(Path(file), public_key)
     server = _bind(files, port)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
@@ -167,32 +174,18 @@ def _remedy(folder: Path) -> str:
     return "with the npm registry in reach run: pip install --force-reinstall --no-deps pliant"
 
 
-def bundle_bytes(path: Path) -> bytes:
-    """The bundle as one zip of stored entries; the page checks hashes and runs the self-test.
+def bundle_bytes(path: Path, public_key: str | None = None) -> bytes:
+    """The bundle as one zip of stored entries, checked; the page runs the self-test.
 
     Raises:
-        UserError: if it is no bundle, or one for another runtime.
+        UserError: if it is no bundle, damaged, not signed as demanded, or for another runtime.
     """
-    from pliant.runtime.archive import open_archive
-    from pliant.runtime.contract import Contract
+    from pliant.runtime.archive import open_archive, stored_zip
+    from pliant.runtime.checked import read_checked
 
+    read_checked(path, public_key)
     archive = open_archive(path)
-    try:
-        record = json.loads(archive.read("bundle.json"))
-    except (ValueError, RecursionError) as problem:
-        if isinstance(problem, UserError):
-            raise
-        raise UserError(f"{path}: bundle.json is no JSON; the bundle is damaged") from problem
-    contract = Contract.from_json(record)
-    if contract.target != "onnx":
-        raise UserError(f"this bundle is for {contract.target}; the page runs --target onnx")
-    if not path.is_dir():
-        return path.read_bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
-        for name in sorted(archive.sizes):
-            file.writestr(zipfile.ZipInfo(name), archive.read(name))
-    return packed.getvalue()
+    return stored_zip({name: archive.read(name) for name in sorted(archive.sizes)})
 
 
 def _bind(files: Mapping[str, Path | bytes], port: int | None) -> ThreadingHTTPServer:
