@@ -13,14 +13,20 @@ from pliant.runtime.verdict import Prediction
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def point(place: int, score: float | None, tier: str = "mid", threshold: float | None = 0.5):
+def point(
+    place: int,
+    score: float | None,
+    tier: str = "mid",
+    threshold: float | None = 0.5,
+    source: str = "film",
+):
     found = Prediction(
         verdict="attack" if score is not None else "undecided(no face found)",
         reason=None if score is not None else "no face found",
         score=score, threshold=threshold, tier=tier, configuration="HL", box=None, num_frames=1,
         latency_ms=2.0, synthetic=False,
     )  # fmt: skip
-    return Point(place=place, time_s=place / 25, found=found)
+    return Point(place=place, time_s=place / 25, found=found, source=source)
 
 
 def drawn(points: list[Point], title: str = "film") -> ElementTree.Element:
@@ -35,12 +41,16 @@ def lines(root: ElementTree.Element) -> list[list[tuple[float, float]]]:
     return found
 
 
+def dots(root: ElementTree.Element) -> int:
+    return sum(e.attrib["d"].count("M") for e in root.iter(f"{SVG}path") if e.get("class") == "dot")
+
+
 def test_by_hand():
     root = drawn([point(0, 0.0), point(1, 1.0), point(2, 0.5)])
-    # x from 48 to 884, y from 260 (score 0) up to 34 (score 1)
-    assert lines(root) == [[(48, 260), (466, 34), (884, 147)]]
+    # x from 60 to 884, y from 248 (score 0) up to 34 (score 1)
+    assert lines(root) == [[(60, 248), (472, 34), (884, 141)]]
     (path,) = [e for e in root.iter(f"{SVG}path") if e.get("class") == "threshold"]
-    assert path.attrib["d"] == "M48.0 147.0H884"
+    assert path.attrib["d"] == "M60.0 141.0H884"
     words = [e.text for e in root.iter(f"{SVG}text")]
     assert "mid accepts from 0.5000" in words
     assert words[-2:] == ["0, 0.0 s", "2, 0.1 s"]
@@ -48,20 +58,27 @@ def test_by_hand():
 
 def test_a_frame_without_a_score_is_a_gap():
     root = drawn([point(0, 0.2), point(1, 0.3), point(2, None), point(3, 0.4)])
-    assert [len(line) for line in lines(root)] == [2, 1]
+    assert [len(line) for line in lines(root)] == [2]
+    assert dots(root) == 1
     (gap,) = [e for e in root.iter(f"{SVG}path") if e.get("class") == "gap"]
     assert gap.attrib["d"].count("M") == 1
-    assert len(list(root.iter(f"{SVG}circle"))) == 1
+
+
+def test_unrelated_photos_are_not_joined():
+    photos = [point(k, 0.1 * k, source=f"{k}.png") for k in range(5)]
+    assert lines(drawn(photos)) == []
+    assert dots(drawn(photos)) == 5
+    assert len(as_svg([point(k, 0.5, source=str(k)) for k in range(50_000)], "long")) < 60_000
 
 
 def test_the_threshold_steps_with_the_tier():
     root = drawn([point(0, 0.2), point(1, 0.2, "low", 0.25), point(2, 0.2, "low", 0.25)])
     (path,) = [e for e in root.iter(f"{SVG}path") if e.get("class") == "threshold"]
-    assert path.attrib["d"] == "M48.0 147.0H466.0V203.5H884"
+    assert path.attrib["d"] == "M60.0 141.0H472.0V194.5H884"
 
 
 def test_one_frame_no_scores_no_threshold():
-    assert lines(drawn([point(7, 0.5)])) == [[(48, 147)]]
+    assert 'class="dot" d="M60.0 141.0h0"' in as_svg([point(7, 0.5)], "film")
     assert lines(drawn([point(0, None), point(1, None)])) == []
     root = drawn([point(0, 0.5, threshold=None), point(1, 0.5, threshold=None)])
     assert not [e for e in root.iter(f"{SVG}path") if e.get("class") == "threshold"]

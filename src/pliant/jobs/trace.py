@@ -13,7 +13,7 @@ from pliant.jobs.folders import refuse_existing
 from pliant.runtime.files import write_atomic
 from pliant.runtime.verdict import Prediction
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 900, 300, 48, 34, 16, 40
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 900, 300, 60, 34, 16, 52
 """Of the drawing, and the margins around its plot."""
 MAX_POINTS = 2000
 """More frames are thinned: of each stretch the lowest and the highest score stay."""
@@ -24,11 +24,13 @@ MAX_WORDS = 20
 Scale = Callable[[float], float]
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#5d6670}.title{font-size:14px;fill:#1a1d21}"
+    ".word{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}"
     ".paper{fill:#fff}.grid{stroke:#dcdfe3}.score{fill:none;stroke:#0069a8;stroke-width:1.6}"
-    ".dot{fill:#0069a8}.threshold{fill:none;stroke:#bf4d00;stroke-width:1.6;stroke-dasharray:6 4}"
+    ".dot{stroke:#0069a8;stroke-width:4;stroke-linecap:round}"
+    ".threshold{fill:none;stroke:#bf4d00;stroke-width:1.6;stroke-dasharray:6 4}"
     ".gap{stroke:#5d6670}@media(prefers-color-scheme:dark){text{fill:#a2aab2}.title{fill:#ece9e4}"
-    ".paper{fill:#15181c}.grid{stroke:#363c43}.score{stroke:#5ab4ec}.dot{fill:#5ab4ec}"
-    ".threshold{stroke:#f58b4c}.gap{stroke:#a2aab2}}"
+    ".paper{fill:#15181c}.grid{stroke:#363c43}.score{stroke:#5ab4ec}.dot{stroke:#5ab4ec}"
+    ".word{stroke:#15181c}.threshold{stroke:#f58b4c}.gap{stroke:#a2aab2}}"
 )
 
 
@@ -107,16 +109,27 @@ def as_svg(points: Sequence[Point], title: str) -> str:
     gaps = thinned([p for p in points if p.found.score is None])
     ticks = "".join(f"M{x(p.place):.1f} {bottom}v-6" for p in gaps)
     parts.append(f'<path class="gap" d="{ticks}"/>' if ticks else "")
-    for line in _stretches(points):
-        shown = thinned(line)
-        scores = [(p.place, p.found.score) for p in shown if p.found.score is not None]
-        path = " ".join(f"{x(place):.1f},{y(score):.1f}" for place, score in scores)
+    stretches = _stretches(points)
+    for line in (line for line in stretches if len(line) > 1):
+        path = " ".join(f"{x(place):.1f},{y(score):.1f}" for place, score in _scores(line))
         parts.append(f'<polyline class="score" points="{path}"/>')
-        if len(scores) == 1:  # a line of one point is not seen
-            at, height = x(scores[0][0]), y(scores[0][1])
-            parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{height:.1f}" r="2"/>')
+    alone = [line[0] for line in stretches if len(line) == 1]
+    dots = "".join(f"M{x(place):.1f} {y(score):.1f}h0" for place, score in _scores(alone))
+    parts.append(f'<path class="dot" d="{dots}"/>' if dots else "")
     parts.append(_threshold(points, x, y))
-    foot = HEIGHT - 10
+    foot, middle = HEIGHT - 34, (LEFT + right) / 2
+    what = (
+        "image" if points[0].time_s is None and points[0].source != points[-1].source else "frame"
+    )
+    axis = what if points[0].time_s is None else f"{what}, time"
+    parts.append(f'<text x="{middle:.0f}" y="{foot}" text-anchor="middle">{axis}</text>')
+    high = (TOP + bottom) // 2
+    parts.append(
+        f'<text transform="translate(14 {high}) rotate(-90)" text-anchor="middle">score</text>'
+    )
+    if ticks:
+        legend = f"short strokes on the axis: {what}s without a score"
+        parts.append(f'<text x="{LEFT}" y="{HEIGHT - 12}">{legend}</text>')
     parts.append(f'<text x="{LEFT}" y="{foot}">{_label(points[0])}</text>')
     parts.append(f'<text x="{right}" y="{foot}" text-anchor="end">{_label(points[-1])}</text>')
     name = escape(title)
@@ -146,19 +159,24 @@ def _score(point: Point) -> float:
 
 
 def _stretches(points: Sequence[Point]) -> list[list[Point]]:
-    """The frames with a score, cut where one is without."""
+    """The frames with a score, cut where one is without, and between one file and the next."""
     lines: list[list[Point]] = [[]]
     for point in points:
+        if lines[-1] and (point.found.score is None or point.source != lines[-1][-1].source):
+            lines.append([])
         if point.found.score is not None:
             lines[-1].append(point)
-        elif lines[-1]:
-            lines.append([])
     return [line for line in lines if line]
 
 
+def _scores(points: Sequence[Point]) -> list[tuple[int, float]]:
+    shown = thinned(points)
+    return [(p.place, p.found.score) for p in shown if p.found.score is not None]
+
+
 def _threshold(points: Sequence[Point], x: Scale, y: Scale) -> str:
-    """A dashed line that steps where the tier changed, with the tiers' names."""
-    steps, words = [], []
+    """A dashed line that steps where the tier changed; each tier is named once."""
+    steps, words, named = [], [], set[tuple[float | None, str]]()
     before: tuple[float | None, str] | None = None
     for point in points:
         now = point.found.threshold, point.found.tier or point.found.configuration
@@ -167,9 +185,14 @@ def _threshold(points: Sequence[Point], x: Scale, y: Scale) -> str:
         before = now
         at, height = x(point.place), y(now[0])
         steps.append(f"H{at:.1f}V{height:.1f}" if steps else f"M{at:.1f} {height:.1f}")
-        if len(words) < MAX_WORDS:
-            said = f"{escape(now[1])} accepts from {now[0]:.4f}"
-            words.append(f'<text x="{at + 4:.1f}" y="{height - 5:.1f}">{said}</text>')
+        if now not in named and len(named) < MAX_WORDS:
+            named.add(now)
+            anchor, place = ("start", at + 4) if at < WIDTH * 0.7 else ("end", WIDTH - RIGHT - 4)
+            above = height - 6 if height - 6 > TOP + 8 else height + 15
+            words.append(
+                f'<text class="word" x="{place:.1f}" y="{above:.1f}" text-anchor="{anchor}">'
+                f"{escape(now[1])} accepts from {now[0]:.4f}</text>"
+            )
     if not steps:
         return ""
     return f'<path class="threshold" d="{"".join(steps)}H{WIDTH - RIGHT}"/>{"".join(words)}'
