@@ -1,13 +1,12 @@
 """A bundle on disk: the contract, the hashes, the files; a zip or a folder, whole or not at all."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pliant.runtime.archive import stored_zip
 from pliant.runtime.contract import Contract
 from pliant.runtime.files import write_atomic
 
@@ -35,13 +34,7 @@ def write_zip(files: Mapping[str, bytes], path: Path) -> None:
     Raises:
         OSError: if it cannot be written; nothing is left then.
     """
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
-    write_atomic(path, memory.getvalue())
+    write_atomic(path, stored_zip(files))
 
 
 def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
