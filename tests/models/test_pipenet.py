@@ -19,7 +19,8 @@ def test_the_published_network_has_its_parameters() -> None:
     assert [count(stage) for stage in net.fusion] == [2_755_072, 8_393_728]
     assert count(net.head) == 131_842
     assert count(net) == 11_970_272
-    assert net.trunks["colour"] is net.trunks["infrared"]
+    assert list(net.trunks) == ["colour"]  # stored once
+    assert net.trunk_of == dict.fromkeys(MODALITIES, "colour")
 
 
 def test_trunks_of_their_own_by_default() -> None:

@@ -7,7 +7,8 @@ that.
 
 Departures: any number of modalities and any encoder; features are pooled to the smallest of their
 sizes, so that different encoders fit together; trunks are separate unless told otherwise, as the
-paper's title says and its code does not.
+paper's title says and its code does not. A shared trunk sees the modalities as one batch, so that
+its batch norms learn the mixture that they will meet; the authors' code runs it once for each.
 
 A missing modality is an image of zeros, which is also what modal feature erasing trains for.
 
@@ -43,7 +44,11 @@ class PipeNet(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities = tuple(pipelines)
-        self.trunks = nn.ModuleDict({name: trunk for name, (trunk, _) in pipelines.items()})
+        first: dict[int, str] = {}  # a shared encoder stands under the first name that has it
+        self.trunk_of = {
+            name: first.setdefault(id(trunk), name) for name, (trunk, _) in pipelines.items()
+        }
+        self.trunks = nn.ModuleDict({name: pipelines[name][0] for name in first.values()})
         self.excite = nn.ModuleDict(
             {name: SqueezeExcite(channels) for name, (_, channels) in pipelines.items()}
         )
@@ -58,10 +63,13 @@ class PipeNet(nn.Module):
 
     def features_of(self, x: Float[Tensor, "B 3M H W"]) -> Float[Tensor, "B 512"]:
         """What the head sees."""
-        parts = [
-            self.excite[name](self.trunks[name](image))
-            for name, image in zip(self.modalities, self.split(x), strict=True)
-        ]
+        images = dict(zip(self.modalities, self.split(x), strict=True))
+        maps: dict[str, Tensor] = {}
+        for key, trunk in self.trunks.items():
+            names = [name for name in self.modalities if self.trunk_of[name] == key]
+            found = trunk(torch.cat([images[name] for name in names]))
+            maps |= dict(zip(names, found.chunk(len(names)), strict=True))
+        parts = [self.excite[name](maps[name]) for name in self.modalities]
         size = min((part.shape[2], part.shape[3]) for part in parts)
         even = [p if p.shape[2:] == size else F.adaptive_avg_pool2d(p, size) for p in parts]
         return self.fusion(torch.cat(even, dim=1)).mean((2, 3))
