@@ -10,6 +10,7 @@ from pliant import cli
 from pliant.pad.scores import Scores, write_scores
 from pliant.pad.table import read_table
 from pliant.pad.threshold_file import load_threshold
+from pliant.runtime.signature import new_key
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,48 @@ def test_a_threshold_file_decides_like_the_dev_file(files, tmp_path, capsys):
         "--json",
     )  # fmt: skip
     assert json.loads(text)["tiers"][0]["threshold"] == load_threshold(file).to_json()
+
+
+def test_the_full_system_with_declared_species(files, tmp_path, capsys):
+    rows = (files / "test.csv").read_text().splitlines()
+    scores, out = tmp_path / "scores.csv", tmp_path / "report"
+    lines = [f"{rows[0]},match_score", *(f"{row},{i % 7 - 3}" for i, row in enumerate(rows[1:]))]
+    scores.write_text("\n".join(lines))
+    words = ("evaluate", scores, "--policy", "fixed=0.5", "--draws", 20, "--out", out)
+    words += ("--match-threshold", -1.5, "--species")
+    code, said, _ = say(capsys, *words, "print,replay,mask")
+    assert code == 0
+    assert "IAPAR worst species" in said
+    assert "RIAPAR" in said
+    assert "species mask was not tested" in said
+    code, _, error = say(capsys, *words[:-4], tmp_path / "b", *words[-3:], "prnt,replay")
+    assert code == 2
+    assert "species 'print' is not declared; did you mean \"prnt\"?" in error
+    assert "scores.csv, line 4: " in error
+
+
+def test_a_signed_threshold_file(files, tmp_path, capsys):
+    pytest.importorskip("cryptography")
+    public = new_key(tmp_path / "maker.pem")
+    file, key = tmp_path / "threshold.json", tmp_path / "maker.pem"
+    fit = ("threshold", files / "dev.csv", "--draws", 0)
+    code, said, _ = say(capsys, *fit, "--out", file, "--key", key)
+    assert code == 0
+    assert "threshold.json, signed" in said
+    judge = ("evaluate", files / "test.csv", "--draws", 0, "--public-key", public)
+    assert say(capsys, *judge, "--threshold", file, "--out", tmp_path / "a")[0] == 0
+    assert say(capsys, *fit, "--out", tmp_path / "plain.json")[0] == 0
+    words = ("--threshold", tmp_path / "plain.json", "--out", tmp_path / "b")
+    code, _, error = say(capsys, *judge, *words)
+    assert code == 2
+    assert f"is not signed; a signature of key {public} is demanded" in error
+    code, _, error = say(capsys, *judge, "--out", tmp_path / "b")
+    assert code == 2
+    assert "no threshold file that it could have signed" in error
+    code, _, error = say(capsys, *fit, "--out", tmp_path / "c", "--key", tmp_path / "none.pem")
+    assert code == 2
+    assert "none.pem cannot be read" in error
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_rate_that_dev_cannot_support_is_refused(files, tmp_path, capsys):

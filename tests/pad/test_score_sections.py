@@ -89,6 +89,26 @@ def test_the_least_scores_still_make_a_page(policy):
     assert "slices" not in found
 
 
+def test_the_full_system_has_a_section_of_its_own():
+    rng = np.random.default_rng(5)
+    table = some_table(1, match_score=rng.normal(size=600).astype(str))
+    record = evaluate(table, policy="fixed=0.5", match_threshold=-1.5, draws=20)
+    page = render(record)
+    found = re.findall(r'<section id="([\w-]+)"', page)
+    assert found.index("full-system") == found.index("nonresponse") + 1
+    frr = record["tiers"][0]["full_system"]["frr"]
+    section = page[page.index('<section id="full-system"') :].split("</section>")[0]
+    assert f"{frr['errors']} of {frr['n']}" in section
+    assert "match score -1.5000" in section
+    assert "(12) count as not accepted" in section
+    assert "full-system" not in PAGE
+
+
+def test_the_roc_stands_beside_the_det():
+    section = PAGE[PAGE.index('<section id="det"') :].split("</section>")[0]
+    assert re.findall(r'aria-label="(\w+) per species', section) == ["DET", "ROC"]
+
+
 def test_no_part_differs():
     table = some_table(1, light=np.where(np.arange(600) % 7 < 3, "a", "b"))
     page = render(evaluate(table, policy="fixed=0.5", draws=0))

@@ -25,6 +25,12 @@ def some_table(**extra):
     return ScoreTable.of(scores, light=light, side=rng.integers(50, 400, N), **extra)
 
 
+def test_match_scores_are_no_slice():
+    record = slice_record(some_table(match_score=np.arange(N)), 0.5, draws=0)
+    assert set(record["columns"]) == {"light", "side"}
+    assert record["skipped"] == {}
+
+
 def test_rates_equal_those_of_the_part_alone():
     table = some_table()
     record = slice_record(table, 0.5, draws=200)

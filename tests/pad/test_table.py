@@ -136,3 +136,22 @@ def test_many_chunks_are_one_file(tmp_path, monkeypatch):
     assert read_table(path).scores.sha256 == whole.scores.sha256
     with pytest.raises(UserError, match="line 7: score is '7'"):
         read_table(put(tmp_path, [*ROWS, "c,x,true,,7,,old"]))
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "inf", "1e999", "alike"])
+def test_match_scores_are_finite_numbers(tmp_path, cell):
+    rows = ["a,live,true,,0.9,,old,-3.5", f"a,x,false,print,0.2,,old,{cell}"]
+    with pytest.raises(UserError, match=f"line 3: match_score is '{cell}'; it must be a finite"):
+        read_table(put(tmp_path, rows, head=f"{HEAD},match_score"))
+
+
+def test_match_scores_of_frames_are_pooled_where_there_is_a_response(tmp_path):
+    rows = [
+        "a,live,true,,0.9,,old,10",
+        "a,live,true,,0.6,,old,11.5",
+        "a,live,true,,,blurred,old,900",
+        "b,live,true,,,no face,old,",
+        "b,live,true,,,too dark,old,",
+    ]
+    table = read_table(put(tmp_path, rows, head=f"{HEAD},match_score"), frames="mean")
+    assert table.extra["match_score"].tolist() == ["10.75", ""]

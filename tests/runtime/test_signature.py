@@ -10,6 +10,8 @@ import pytest
 from pliant.errors import UserError
 from pliant.runtime import Bundle, new_key, sign, verify
 from pliant.runtime.archive import open_archive, stored_zip
+from pliant.runtime.fields import Fields
+from pliant.runtime.signature import check_signature, read_private_key, signature_record
 
 pytest.importorskip("cryptography")
 
@@ -203,3 +205,23 @@ def test_without_the_package(key, tiny, tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=r'pip install "pliant\[sign\]"'):
             act()
+
+
+def test_anything_else_is_signed_by_the_same_two_functions(key):
+    record = signature_record(b"words", read_private_key(key[1]))
+    fields, words = Fields(record, "a.sig"), {"thing": "letter", "signed": "its words"}
+    for wanted in (None, key[0]):
+        assert check_signature(b"words", fields, wanted, **words) == key[0]
+    assert check_signature(b"words", None, None, **words) is None
+    with pytest.raises(UserError, match="does not fit its words: the letter was changed"):
+        check_signature(b"other", fields, None, **words)
+    with pytest.raises(UserError, match="the letter is not signed; a signature of key"):
+        check_signature(b"words", None, key[0], **words)
+    short = Fields(record | {"signature": "0"}, "a.sig")
+    with pytest.raises(UserError, match=r"a.sig must hold 64 and 128 hexadecimal digits"):
+        check_signature(b"words", short, None, **words)
+
+
+def test_a_record_that_is_null_is_no_missing_one(key):
+    with pytest.raises(UserError, match=r"signature.json must be a JSON object"):
+        verify(b"{}", b"null", None)

@@ -49,8 +49,11 @@ def evaluate(
     out: Path,
     dev: Path | None = None,
     threshold: Path | None = None,
+    public_key: str | None = None,
     policy: str | None = None,
     frames: Frames = "refuse",
+    species: str | None = None,
+    match_threshold: float | None = None,
     celeba_official: bool = False,
     name: str = "This system",
     draws: int = 2000,
@@ -63,8 +66,11 @@ def evaluate(
         out: A new folder.
         dev: Scores of other subjects, on which the threshold is fitted.
         threshold: A file of `pliant pad threshold`, in place of fitting.
+        public_key: Whose signature that file must carry: 64 hexadecimal digits, or their file.
         policy: min_acer (if None), eer, apcer<=x, bpcer<=x on dev, or fixed=t without dev.
         frames: Rows of the same presentation: a mistake (refuse), or frames to pool (mean).
+        species: The attack species there may be, e.g. print,replay,mask; any other is refused.
+        match_threshold: Of the comparator in the column match_score: judge the full system too.
         celeba_official: Add the measure of the CelebA-Spoof benchmark.
         name: Of the system, for the report.
         draws: Draws of the subject bootstrap; 0: none.
@@ -75,14 +81,17 @@ def evaluate(
     """
     refuse_existing(out)
     _check(draws, seed, least=0)
+    if public_key is not None and threshold is None:
+        raise UserError("a public key is given and no threshold file that it could have signed")
     from pliant.pad.assess import evaluate as assess
     from pliant.pad.threshold_file import load_threshold
 
-    chosen = None if threshold is None else load_threshold(threshold)
+    chosen = None if threshold is None else load_threshold(threshold, public_key=public_key)
     with appearing(out) as folder:
         record = assess(
-            scores, dev=dev, threshold=chosen, policy=policy, frames=frames,
-            celeba=celeba_official, name=name, draws=draws, seed=seed, out=folder,
+            scores, dev=dev, threshold=chosen, policy=policy, frames=frames, species=species,
+            match_threshold=match_threshold, celeba=celeba_official, name=name, draws=draws,
+            seed=seed, out=folder,
         )  # fmt: skip
     return record | {"report": out / "report.html"}
 
@@ -162,6 +171,7 @@ def threshold(
     out: Path,
     policy: str = "min_acer",
     frames: Frames = "refuse",
+    key: Path | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -172,6 +182,7 @@ def threshold(
         out: A new JSON file.
         policy: min_acer, eer, apcer<=x, bpcer<=x, or fixed=t.
         frames: Rows of the same presentation: a mistake (refuse), or frames to pool (mean).
+        key: A private key file (`pliant bundle new-key`) that signs the threshold; None: none.
         draws: Draws of the subject bootstrap for the interval; 0: none.
         seed: Of the bootstrap, >= 0.
 
@@ -183,11 +194,14 @@ def threshold(
     from pliant.pad.assess import as_table
     from pliant.pad.threshold_file import save_threshold
     from pliant.pad.thresholds import fit_threshold
+    from pliant.runtime.signature import read_private_key
 
+    if key is not None:
+        read_private_key(key)  # refuses before the work
     table = as_table(dev, frames)
     fitted = fit_threshold(table.scores, policy, source=table.source, draws=draws, seed=seed)
-    save_threshold(fitted, out)
-    return fitted.to_json() | {"file": out}
+    save_threshold(fitted, out, key=key)
+    return fitted.to_json() | {"file": out, "signed": key is not None}
 
 
 def plan(

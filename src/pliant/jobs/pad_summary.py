@@ -33,6 +33,13 @@ def evaluate_summary(result: Mapping[str, Any]) -> list:
         if record is not None:
             unproven = "" if record.get("supported", True) else " (too few data)"
             table.add_row(f"{name}{unproven}", *_cells(record))
+    whole = tier["full_system"]
+    if whole is not None:
+        for name, rate in whole["iapar"].items():
+            table.add_row(f"IAPAR {name}", *_cells(rate))
+        table.add_row("IAPAR worst species", *_cells(whole["iapar_worst"]))
+        table.add_row("FRR of the full system", *_cells(whole["frr"]))
+        table.add_row("RIAPAR", *_cells(whole["riapar"]))
     table.add_row("AUC", f"{metrics['auc']['value']:.4f}", "", _span(metrics["auc"], "", 1, 4))
     threshold = tier["threshold"]
     said = (
@@ -96,7 +103,7 @@ def threshold_summary(result: Mapping[str, Any]) -> list:
         f"threshold {result['value']:.6f} ({result['policy']}{span})",
         f"fitted on {result['num_bona_fide']} bona fide and {result['num_attack']} attacks of "
         f"{result['num_subjects']} named subjects",
-        f"written to {result['file']}",
+        f"written to {result['file']}{', signed' * result['signed']}",
     ]
 
 

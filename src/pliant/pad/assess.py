@@ -4,6 +4,7 @@ The record has the form of evaluation.json with one tier, so the report's sectio
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ import numpy as np
 from pliant import __version__
 from pliant.errors import UserError
 from pliant.pad.celeba import celeba_record
+from pliant.pad.declared import declared_species, undeclared_row, untested
 from pliant.pad.evaluation import det_curves, evaluate_scores, score_histogram
+from pliant.pad.full_system import check_full_system, full_system_record
 from pliant.pad.nonresponse import nonresponse_record
 from pliant.pad.reliability import reliability_record
+from pliant.pad.score_csv import MATCH
 from pliant.pad.scores import Scores
 from pliant.pad.slices import slice_record
 from pliant.pad.table import Frames, ScoreTable, as_numbers, read_table
@@ -29,6 +33,10 @@ LIMITS = (
 )
 NO_THRESHOLD = "no threshold, so no decisions: give the scores of a dev set, or a threshold file"
 NOTHING_FITTED = "the threshold was set by hand: nothing says that it would have been chosen on dev"
+NO_MATCH_THRESHOLD = (
+    f"{MATCH} is there and no match threshold is given: the full system was not judged"
+)
+FULL_SYSTEM_FIXED = "intervals of the full system hold both of its thresholds for fixed"
 Given = Path | str | Scores | ScoreTable
 
 
@@ -39,6 +47,8 @@ def evaluate(
     threshold: Threshold | None = None,
     policy: str | None = None,
     frames: Frames = "refuse",
+    species: Sequence[str] | str | None = None,
+    match_threshold: float | None = None,
     celeba: bool = False,
     name: str = "This system",
     draws: int = 2000,
@@ -53,6 +63,9 @@ def evaluate(
         threshold: One fitted earlier; with it `dev` is needed only to hold its uncertainty.
         policy: How the threshold is fitted on `dev` (min_acer if None), or `fixed=t` without dev.
         frames: Whether two rows of one presentation are a mistake (`refuse`) or frames (`mean`).
+        species: The attack species that scores and dev may name, if they are declared.
+        match_threshold: Of the comparator whose scores stand in the column `match_score`, any
+            finite number; it adds the measures of the full system.
         celeba: Whether to add the measure of the CelebA-Spoof benchmark.
         name: Of the system, for the report.
         draws: Resamples of the subjects; 0: no intervals over subjects.
@@ -60,10 +73,13 @@ def evaluate(
         out: An existing folder, or None.
 
     Raises:
-        UserError: if a file cannot be used, a class is missing, or dev cannot support the policy.
+        UserError: if a file cannot be used, a class is missing, dev cannot support the policy, an
+            attack is of no declared species, or a match threshold is given without match scores
+            or without a threshold.
     """
-    table = as_table(scores, frames)
-    tuned = None if dev is None else as_table(dev, frames)
+    declared = None if species is None else declared_species(species)
+    table = as_table(scores, frames, declared)
+    tuned = None if dev is None else as_table(dev, frames, declared)
     heard = None if tuned is None else tuned.scores
     if threshold is not None and policy is not None:
         raise UserError("both a threshold and a policy are given; leave one of them out")
@@ -77,6 +93,8 @@ def evaluate(
             f"the threshold was not fitted on {tuned.source} (another hash); give the dev scores "
             "that it was fitted on, or leave them out"
         )
+    if match_threshold is not None:
+        check_full_system(table, threshold and threshold.value, match_threshold)
     test = table.scores
     metrics = evaluate_scores(test, threshold, dev=heard, draws=draws, seed=seed)
     metrics["notes"] += _notes(table, tuned)
@@ -90,6 +108,9 @@ def evaluate(
         "nonresponse": nonresponse_record(table, value),
         "reliability": reliability_record(test),
         "slices": None if value is None else slice_record(table, value, draws=draws, seed=seed),
+        "full_system": None
+        if value is None or match_threshold is None
+        else full_system_record(table, value, match_threshold, draws=draws, seed=seed),
         "durations": durations(table),
         "celeba_official": celeba_record(test) if celeba else None,
     }
@@ -100,10 +121,21 @@ def evaluate(
         "task": "pad",
         "kind": "scores",
         "model": {"name": name},
-        "data": _data(table, tuned),
+        "data": _data(table, tuned) | {"declared_species": declared and list(declared)},
         "tiers": [tier],
-        "settings": {"policy": policy, "frames": frames, "draws": draws, "seed": seed},
-        "limits": [*LIMITS, *_limits(threshold, heard)],
+        "settings": {
+            "policy": policy,
+            "frames": frames,
+            "match_threshold": match_threshold,
+            "draws": draws,
+            "seed": seed,
+        },
+        "limits": [
+            *LIMITS,
+            *untested(table.species, declared or ()),
+            *_limits(threshold, heard),
+            *_limits_of_match(table, match_threshold),
+        ],
     }
     if out is not None:
         from pliant.pad.report import write_report
@@ -114,15 +146,28 @@ def evaluate(
     return record
 
 
-def as_table(given: Given, frames: Frames = "refuse") -> ScoreTable:
+def as_table(
+    given: Given, frames: Frames = "refuse", species: Sequence[str] | None = None
+) -> ScoreTable:
     """The presentations of a CSV, of scores in memory, or of a table.
 
+    Args:
+        given: Where the scores are.
+        frames: As in `ScoreTable.pool`.
+        species: The attack species declared, if any.
+
     Raises:
-        UserError: if the file cannot be used, or presentations occur twice.
+        UserError: if the file cannot be used, presentations occur twice, or an attack is of no
+            declared species.
     """
     if isinstance(given, Path | str):
-        return read_table(given, frames=frames)
-    return (ScoreTable.of(given) if isinstance(given, Scores) else given).pool(frames)
+        return read_table(given, frames=frames, species=species)
+    table = (ScoreTable.of(given) if isinstance(given, Scores) else given).pool(frames)
+    found = species and undeclared_row(table.bona_fide, table.species, species)
+    if found:
+        row, said = found
+        raise UserError(f"{table.source}: presentation {str(table.presentation[row])!r}: {said}")
+    return table
 
 
 def durations(table: ScoreTable) -> dict[str, dict[str, int | float]]:
@@ -176,6 +221,12 @@ def _limits(threshold: Threshold | None, dev: Scores | None) -> list[str]:
     if dev is None:
         return ["intervals hold the threshold for fixed: the dev scores were not given"]
     return []
+
+
+def _limits_of_match(table: ScoreTable, match_threshold: float | None) -> list[str]:
+    if match_threshold is not None:
+        return [FULL_SYSTEM_FIXED]
+    return [NO_MATCH_THRESHOLD] if MATCH in table.extra else []
 
 
 def _notes(table: ScoreTable, dev: ScoreTable | None) -> list[str]:

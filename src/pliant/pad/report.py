@@ -34,6 +34,7 @@ SCORE_SECTIONS = (
     score_sections.det,
     appendix.histograms,
     score_sections.nonresponse,
+    score_sections.full_system,
     score_sections.slices,
     score_sections.free,
     score_sections.reliability,

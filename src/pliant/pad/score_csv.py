@@ -1,14 +1,16 @@
 """The rows of a scores CSV as columns, checked cell by cell; two spellings are read.
 
 pliant: `subject, presentation, bona_fide, species, score`, and where wanted `reason` (why there is
-no score), `frame` and any other columns. bob (bob.pad.base): `claimed_id, test_label, is_bonafide,
-attack_type, score`, where an empty or `nan` score means that there was no response.
+no score), `frame`, `match_score` (of a comparator: any finite number, higher is more alike; empty
+only where there is no score) and any other columns. bob (bob.pad.base): `claimed_id, test_label,
+is_bonafide, attack_type, score`, where an empty or `nan` score means that there was no response.
 `bona_fide` and `score` are needed, all else is optional.
 
 Shapes: N = rows.
 """
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from pliant.errors import UserError
 
 COLUMNS = ("subject", "presentation", "bona_fide", "species", "score")
 REASON = "reason"
+MATCH = "match_score"
+"""The comparator's score, for measures of the full system (pliant.pad.full_system)."""
 BOB_COLUMNS = {
     "claimed_id": "subject",
     "test_label": "presentation",
@@ -135,6 +139,7 @@ def _parse(
         bona_fide = _each(cells["bona_fide"], _read_bool)
         reasons = cells.get(REASON, blank)
         score, reasons = _read_scores(cells["score"], reasons, bob=bob)
+        _check_match(cells.get(MATCH, ()), np.isnan(score))
     except _BadCell as bad:
         raise UserError(f"{path}, line {lines[bad.row]}: {bad}") from bad
     named = cells.get("presentation", blank)
@@ -209,3 +214,21 @@ def _read_scores(
             raise _BadCell(row, f"score is {cell!r}; it must be a number in [0, 1]{hint}")
         score[row] = value
     return score, reasons
+
+
+def _check_match(cells: Sequence[str], silent: np.ndarray) -> None:
+    """Refuses comparator scores that are no numbers; a non-response needs none."""
+    for row, cell in enumerate(cells):
+        if finite(cell) is None and (cell.strip() or not silent[row]):
+            raise _BadCell(
+                row, f"{MATCH} is {cell!r}; it must be a finite number (higher: more alike)"
+            )
+
+
+def finite(text: str) -> float | None:
+    """The number that the text says; None if it says none, or none that is finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

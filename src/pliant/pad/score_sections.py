@@ -5,6 +5,7 @@ from typing import Any
 
 from pliant.pad import markup, score_plots
 from pliant.pad.markup import text
+from pliant.pad.roc import figure_roc
 from pliant.pad.sections import (
     Record,
     Section,
@@ -108,7 +109,7 @@ def _named(name: str, what: str) -> str:
 
 
 def det(evaluation: Record) -> Section | None:
-    """Error trade-offs on probit axes, one line per species and one for the worst."""
+    """Error trade-offs as DET and as ROC, one line per species and one for the worst."""
     row = _system(evaluation)
     lines = dict(row.get("det") or {})
     if not lines:
@@ -125,13 +126,52 @@ def det(evaluation: Record) -> Section | None:
         title="DET per species and of the worst species",
         name="det",
     )
+    roc = figure_roc(
+        lines,
+        operating=operating,
+        title="ROC per species and of the worst species",
+        name="roc",
+    )
+    drawings = [
+        markup.figure(plot.inline(), "<b>DET</b>, per species: down and left is better"),
+        markup.figure(roc.inline(), "<b>ROC</b>, the same points: up and left is better"),
+    ]
     return Section(
         anchor="det",
         title="Error trade-off",
         lead="Every point of a line is one threshold: accept more attacks or reject more people. "
-        "Further down and left is better; markers are the threshold in use. Rates below 0.1 % are "
-        "drawn on the edge.",
-        body=f'<div class="grid">{markup.figure(plot.inline(), "<b>Per species</b>")}</div>',
+        "Markers are the threshold in use. Rates below 0.1 % are drawn on the edge.",
+        body=f'<div class="grid">{"".join(drawings)}</div>',
+    )
+
+
+def full_system(evaluation: Record) -> Section | None:
+    """Attack detection and comparison as one system."""
+    record = _system(evaluation).get("full_system") or {}
+    if not record:
+        return None
+    found = [(f"IAPAR, {name}", "attacks accepted", r) for name, r in record["iapar"].items()]
+    found += [
+        ("IAPAR of the worst species", "the headline", record["iapar_worst"]),
+        ("FRR", "bona fide not let in", record["frr"]),
+        ("RIAPAR", "IAPAR of the worst species + FRR", record["riapar"]),
+    ]
+    rates = {"apcer": record["iapar"], "bpcer": record["frr"]}  # under the names that it knows
+    scale = rate_scale({"tiers": [{"metrics": rates}]})
+    body = [_line(name, what, r, scale) for name, what, r in found]
+    header = ["Measure", "Rate<small>95 % interval</small>", "95 % over subjects", "Errors"]
+    return Section(
+        anchor="full-system",
+        title="Full system",
+        lead="A presentation is accepted when its score reaches "
+        f"{markup.decimal(record['threshold'], 4)} and its match score "
+        f"{markup.decimal(record['match_threshold'], 4)}. Attacks imitate the person they are "
+        "compared with; bona fide presentations are compared with their own.",
+        body=markup.table("Full system", header, body)
+        + '<p class="key">Shares of all presentations; those without a response '
+        f"({text(record['num_without_response'])}) count as not accepted. Intervals: "
+        "Clopper-Pearson, and over resampled subjects with both thresholds held for fixed. "
+        f"Bars run from 0 to {100 * scale:.0f}{markup.THIN}%.</p>",
     )
 
 

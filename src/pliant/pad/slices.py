@@ -16,13 +16,14 @@ from jaxtyping import Bool, Float64
 from pliant.pad.columns import factorise
 from pliant.pad.intervals import can_resample, cluster_draws, percentile_interval
 from pliant.pad.metrics import Rate
+from pliant.pad.score_csv import MATCH
 from pliant.pad.table import FRAME, ScoreTable, as_numbers
 
 MOST_VALUES = 30
 """A text column with more different values is no slice but a name."""
 FEW_NUMBERS = 8
 """A column of numbers with more different values is cut into quartiles."""
-NO_SLICE = (FRAME,)
+NO_SLICE = (FRAME, MATCH)
 
 
 def slice_record(

@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float64, Shaped
 
 from pliant.errors import UserError
 from pliant.pad.columns import all_distinct, factorise
-from pliant.pad.score_csv import BOB_COLUMNS, COLUMNS, REASON, read_columns
+from pliant.pad.declared import undeclared_row
+from pliant.pad.score_csv import BOB_COLUMNS, COLUMNS, MATCH, REASON, finite, read_columns
 from pliant.pad.scores import UNNAMED_SPECIES, Scores
 from pliant.runtime.files import sha256_file, write_atomic
 
@@ -130,7 +131,11 @@ class ScoreTable:
             score=score,
             reason=np.where(np.isnan(score), rows.reason[first], ""),
             extra={
-                name: _pooled_column(column, first, group)
+                name: (
+                    _pooled_match(column, heard, group)
+                    if name == MATCH
+                    else _pooled_column(column, first, group)
+                )
                 for name, column in rows.extra.items()
                 if name != FRAME
             },
@@ -178,6 +183,18 @@ def _pooled_column(column: np.ndarray, first: np.ndarray, group: np.ndarray) -> 
     return np.where(differs, MIXED, column[first])
 
 
+def _pooled_match(column: np.ndarray, heard: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """The mean over the frames that got a response, as for scores; empty where none did."""
+    numbers = [finite(cell) for cell in column[heard].tolist()]
+    values = np.array([np.nan if one is None else one for one in numbers], dtype=np.float64)
+    order = np.argsort(values)  # the sum ignores row order
+    of, num = group[heard][order], int(group.max()) + 1
+    total = np.bincount(of, weights=values[order], minlength=num)
+    with np.errstate(invalid="ignore"):
+        mean = total / np.bincount(of, minlength=num)
+    return np.where(np.isnan(mean), "", mean.astype(str))
+
+
 def as_numbers(column: Shaped[np.ndarray, " N"]) -> Float64[np.ndarray, " N"] | None:
     """The texts as finite numbers, or None where one is not."""
     try:
@@ -187,14 +204,24 @@ def as_numbers(column: Shaped[np.ndarray, " N"]) -> Float64[np.ndarray, " N"] | 
     return numbers if np.isfinite(numbers).all() else None
 
 
-def read_table(path: Path | str, *, frames: Frames = "refuse") -> ScoreTable:
+def read_table(
+    path: Path | str, *, frames: Frames = "refuse", species: Sequence[str] | None = None
+) -> ScoreTable:
     """The presentations of a scores CSV, pliant's or bob's (pliant.pad.score_csv).
+
+    Args:
+        path: The file.
+        frames: As in `ScoreTable.pool`.
+        species: The attack species declared, if any; every attack must name one of them.
 
     Raises:
         UserError: if the file cannot be read, or a row makes no sense, with its line.
     """
     path = Path(path)
     read = read_columns(path)
+    found = species and undeclared_row(read.bona_fide, read.species, species)
+    if found:
+        raise UserError(f"{path}, line {read.line[found[0]]}: {found[1]}")
     table = ScoreTable(
         **{name: getattr(read, name) for name in (*COLUMNS, REASON)},
         extra=read.extra,

@@ -1,7 +1,8 @@
 """Who made a bundle: an Ed25519 signature over bundle.json, which holds the hash of every file.
 
 Hashes alone say that a bundle is whole; only a signature says whose it is. Ed25519: RFC 8032, by
-the package `cryptography` (pip install "pliant[sign]").
+the package `cryptography` (pip install "pliant[sign]"). Other files are signed by the same two
+functions, `signature_record` and `check_signature` (pliant.pad.threshold_file).
 """
 
 import json
@@ -71,26 +72,12 @@ def sign(bundle: Path | str, private_key_file: Path | str) -> str:
     """
     from pliant.runtime.checked import check_files  # which verifies signatures by this module
 
-    path, key_file = path_of(bundle, "a bundle"), path_of(private_key_file, "a private key")
-    ed25519, serialization = _cryptography()
-    try:
-        data = key_file.read_bytes()
-        key = serialization.load_pem_private_key(data, password=None)
-    except OSError as problem:
-        raise UserError(f"{private_key_file} cannot be read: {problem.strerror}") from problem
-    except (ValueError, TypeError) as problem:
-        raise UserError(f"{private_key_file} holds no private key (plain PEM)") from problem
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise UserError(f"{private_key_file} holds a key of another kind; Ed25519 is needed")
+    path = path_of(bundle, "a bundle")
+    key = read_private_key(private_key_file)
     archive = open_archive(path)
     files = {name: archive.read(name) for name in archive.sizes if name != "signature.json"}
     check_files(files)
-    public = key.public_key().public_bytes_raw().hex()
-    record = {
-        "algorithm": ALGORITHM,
-        "public_key": public,
-        "signature": key.sign(files["bundle.json"]).hex(),
-    }
+    record = signature_record(files["bundle.json"], key)
     text = json.dumps(record, indent=2) + "\n"
     try:
         if path.is_dir():
@@ -99,7 +86,7 @@ def sign(bundle: Path | str, private_key_file: Path | str) -> str:
             write_atomic(path, stored_zip(files | {"signature.json": text.encode()}))
     except OSError as problem:
         raise UserError(f"{bundle} cannot be written: {problem.strerror}") from problem
-    return public
+    return record["public_key"]
 
 
 def verify(contract: bytes, record: bytes | None, public_key: Path | str | None) -> str | None:
@@ -117,37 +104,100 @@ def verify(contract: bytes, record: bytes | None, public_key: Path | str | None)
         UserError: if the signature is wrong, cannot be checked as `cryptography` is not installed,
             or is demanded and missing or of another key.
     """
-    wanted = None if public_key is None else _public_key(public_key)
-    if record is None:
+    wanted = None if public_key is None else read_public_key(public_key)
+    fields = None
+    if record is not None:
+        fields = Fields(load_json(record, "signature.json"), "signature.json")
+    return check_signature(contract, fields, wanted, thing="bundle", signed="bundle.json")
+
+
+def signature_record(message: bytes, key: Any) -> dict[str, str]:
+    """The signature over the message, with the public key by which it is checked.
+
+    Args:
+        message: What is signed.
+        key: As `read_private_key` returns it.
+    """
+    return {
+        "algorithm": ALGORITHM,
+        "public_key": key.public_key().public_bytes_raw().hex(),
+        "signature": key.sign(message).hex(),
+    }
+
+
+def check_signature(
+    message: bytes, fields: Fields | None, wanted: str | None, *, thing: str, signed: str
+) -> str | None:
+    """Whose signature the message carries.
+
+    Args:
+        message: What was signed.
+        fields: A record of `signature_record`; None: there is none.
+        wanted: The public key whose signature is demanded, as `read_public_key` returns it.
+        thing: What carries the signature, for the refusal.
+        signed: The part of it that `message` is, for the refusal.
+
+    Returns:
+        The public key; None: not signed.
+
+    Raises:
+        UserError: as `verify`.
+    """
+    if fields is None:
         if wanted is None:
             return None
-        raise UserError(f"the bundle is not signed; a signature of key {wanted} is demanded")
-    fields = Fields(load_json(record, "signature.json"), "signature.json")
+        raise UserError(f"the {thing} is not signed; a signature of key {wanted} is demanded")
     fields.text("algorithm", among=(ALGORITHM,))
     key, signature = fields.text("public_key"), fields.text("signature")
     if not re.fullmatch("[0-9a-f]{64}", key) or not re.fullmatch("[0-9a-f]{128}", signature):
-        raise UserError("signature.json must hold 64 and 128 hexadecimal digits; it is damaged")
+        raise UserError(f"{fields.where} must hold 64 and 128 hexadecimal digits; it is damaged")
     if wanted not in (None, key):
-        raise UserError(f"the bundle is signed by key {key}, a signature of {wanted} is demanded")
+        raise UserError(f"the {thing} is signed by key {key}, a signature of {wanted} is demanded")
     try:
         ed25519, _ = _cryptography()
     except UserError:
         raise UserError(
-            f"the bundle is signed, and checking that needs the package cryptography; {INSTALL}"
+            f"the {thing} is signed, and checking that needs the package cryptography; {INSTALL}"
         ) from None
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(
-            bytes.fromhex(signature), contract
+            bytes.fromhex(signature), message
         )
     except Exception as problem:  # InvalidSignature has no parent of its own
         raise UserError(
-            f"the signature of key {key} does not fit bundle.json: the bundle was changed after it "
+            f"the signature of key {key} does not fit {signed}: the {thing} was changed after it "
             "was signed; get it again from its maker"
         ) from problem
     return key
 
 
-def _public_key(given: Path | str) -> str:
+def read_private_key(private_key_file: Path | str) -> Any:
+    """The Ed25519 key that `new_key` wrote.
+
+    Raises:
+        UserError: if the file cannot be read or holds no such key, or `cryptography` is not
+            installed.
+    """
+    key_file = path_of(private_key_file, "a private key")
+    ed25519, serialization = _cryptography()
+    try:
+        data = key_file.read_bytes()
+        key = serialization.load_pem_private_key(data, password=None)
+    except OSError as problem:
+        raise UserError(f"{private_key_file} cannot be read: {problem.strerror}") from problem
+    except (ValueError, TypeError) as problem:
+        raise UserError(f"{private_key_file} holds no private key (plain PEM)") from problem
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise UserError(f"{private_key_file} holds a key of another kind; Ed25519 is needed")
+    return key
+
+
+def read_public_key(given: Path | str) -> str:
+    """64 hexadecimal digits in lower case, given as such or as a file that holds them.
+
+    Raises:
+        UserError: if they are neither.
+    """
     text = str(given)
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         try:
