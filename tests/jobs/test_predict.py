@@ -15,6 +15,9 @@ from pliant.runtime import faces, video
 from pliant.runtime.faces import Face
 from pliant.runtime.video import Footage
 
+TEXTURE = np.random.default_rng(1).integers(60, 190, (80, 96, 3)).astype(np.uint8)
+"""A frame that is neither dark nor blurred."""
+
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
@@ -71,6 +74,31 @@ def test_faces_that_cannot_be_judged(make_run, photo: Path, finds):
     assert predict(run, (photo,))[0].verdict == "undecided(the face is too small)"
 
 
+def test_a_run_judges_quality_in_the_words_of_a_bundle(make_run, photo: Path, finds, capsys):
+    finds((100, 50, 80, 100))
+    run, image = make_run(), cv2.imread(str(photo))
+    assert image is not None
+    cases = {
+        "the face is too dark": image // 12,
+        "the face is overexposed": np.full_like(image, 255),
+        "the face is blurred": cv2.GaussianBlur(image, (0, 0), 20),
+    }
+    for reason, spoilt in cases.items():
+        cv2.imwrite(str(photo), spoilt)
+        (found,) = predict(run, (photo,))
+        assert (found.verdict, found.reason) == (f"undecided({reason})", reason)
+        (free,) = predict(run, (photo,), quality=False)
+        assert (free.reason, free.score) == (None, found.score)
+    cv2.imwrite(str(photo), image)
+    finds((-40, 50, 80, 100))
+    assert predict(run, (photo,))[0].reason == "the face is cut off at the edge of the image"
+    finds((0, 0, 2200, 2400))
+    assert predict(run, (photo,))[0].verdict == "undecided(the face is too large)"
+    finds((-40, 50, 80, 100))
+    assert cli.main(["predict", str(run), str(photo), "--no-quality", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] in ("bona_fide", "attack")
+
+
 def test_a_broken_image_stops_no_other(make_run, photo: Path, tmp_path: Path, finds):
     finds((100, 50, 80, 100))
     broken = tmp_path / "broken.jpg"
@@ -102,7 +130,7 @@ def test_folders_and_videos_with_a_run(make_run, photo: Path, tmp_path: Path, fi
     film = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 80))
     for i in range(4):
-        writer.write(np.full((80, 96, 3), 50 * i, np.uint8))
+        writer.write(TEXTURE + np.uint8(15 * i))
     writer.release()
     run = make_run()
     rows = predict(run, (film,))
@@ -127,7 +155,7 @@ class Capture:
         return self.left >= 0
 
     def retrieve(self):
-        return True, np.full((80, 96, 3), 99, np.uint8)
+        return True, TEXTURE
 
     def release(self) -> None:
         pass

@@ -170,6 +170,24 @@ def test_faces_that_are_not_there(bundle_file, tiny, film, finds):
     assert rows[-1].num_frames == 0
 
 
+def test_poor_images_and_frames_are_undecided(bundle_file, tiny, photos, film, finds, tmp_path):
+    finds(BOX)
+    dark = tiny.images[0] // 12
+    cv2.imwrite(str(photos / "1.png"), dark)
+    rows = predict(bundle_file, (photos,), audit=tmp_path / "log")
+    assert [row.reason for row in rows] == [None, "the face is too dark", None]
+    assert rows[1].score is not None
+    assert (tmp_path / "log").read_text().count('"reason":"the face is too dark"') == 1
+    assert [row.reason for row in predict(bundle_file, (photos,), quality=False)] == [None] * 3
+    rows = predict(bundle_file, (film([tiny.images[0], dark, dark]),))
+    assert [row.reason for row in rows] == [None] + ["the face is too dark"] * 2 + [None]
+    assert rows[-1].num_frames == 1
+    assert rows[-1].score == pytest.approx(tiny.score("high", 0), abs=1e-5)
+    rows = predict(bundle_file, (film([dark, dark]),), trace=tmp_path / "t.svg")
+    assert rows[-1].verdict == "undecided(the face is too dark)"
+    assert (rows[-1].score, rows[-1].num_frames) == (None, 0)
+
+
 def test_json_lines_stream_and_nothing_else(bundle_file, photos, finds, capsys):
     finds(BOX)
     assert cli.main(["predict", str(bundle_file), str(photos), "--json-lines"]) == 0

@@ -54,6 +54,18 @@ def test_without_one_score_the_most_frequent_reason():
     assert (found.reason, found.score, found.num_frames) == ("the face is too small", None, 0)
 
 
+def test_a_poor_frame_counts_by_its_reason_alone():
+    words = {"reason": "the face is too dark", "verdict": undecided("the face is too dark")}
+    dark = frame(0.9, **words)
+    found = pooled([dark, frame(0.2), dark, frame(0.4)])
+    assert (found.score, found.verdict) == (pytest.approx(0.3), "attack")
+    assert (found.num_frames, found.reason) == (2, None)
+    found = pooled([frame(None), dark, dark])
+    assert (found.verdict, found.score) == ("undecided(the face is too dark)", None)
+    assert (found.num_frames, found.reason) == (0, "the face is too dark")
+    assert pooled([dark, dark, frame(None), frame(None), frame(None)]).reason == "no face found"
+
+
 def test_scores_of_two_tiers_do_not_mix():
     low = {"tier": "low", "threshold": 0.95}
     found = pooled([frame(0.6), frame(0.9, **low), frame(0.9, **low), frame(0.6), frame(0.6)])

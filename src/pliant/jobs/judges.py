@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from pliant.errors import UserError
 from pliant.runtime.bundle import Bundle
+from pliant.runtime.crop import Box, to_input
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
-from pliant.runtime.given import Image
+from pliant.runtime.given import Image, largest_side, network_crop
 from pliant.runtime.images import BadImage, read_image
 from pliant.runtime.pace import Paced
 from pliant.runtime.pick import latencies, worth
-from pliant.runtime.verdict import NO_FACE, Prediction, undecided
+from pliant.runtime.quality import DEFAULT_LIMITS, QualityLimits, poor_quality
+from pliant.runtime.verdict import NO_FACE, Prediction, no_threshold, undecided
 
 DEFAULT_TIERS = ("high", "max", "mid", "low")
 """The first of these that a run has is used where none is named."""
@@ -95,9 +97,17 @@ class RunJudge:
         opened: The run, its model in the tier.
         name: The tier's name, or a configuration.
         detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+        quality: As `Bundle.open` takes it.
     """
 
-    def __init__(self, opened: Any, name: str, detector: Path | None) -> None:
+    def __init__(
+        self,
+        opened: Any,
+        name: str,
+        detector: Path | None,
+        quality: QualityLimits | None = DEFAULT_LIMITS,
+    ) -> None:
+        self.quality = quality
         self.task, self._opened, self._name = opened.task, opened, name
         self._finder = FaceFinder(detector) if opened.task == "pad" else None
         stored = opened.tiers[name].threshold if name in opened.tiers else None
@@ -129,39 +139,51 @@ class RunJudge:
             except BadImage as problem:
                 return "", str(problem), None, None
         if self._finder is None:
-            probabilities = self._probabilities(image, None)
+            probabilities = self._probabilities(self._crop(image, None))
             best = int(probabilities.argmax())
             return self._opened.classes[best], None, float(probabilities[best]), None
         face = choose_face(self._finder.find(image))
         if isinstance(face, Undecided):
             return "", NO_FACE[face.reason], None, None
-        score = float(self._probabilities(image, face.box)[1])
-        x, y, width, height = map(float, face.box)
-        box = x, y, width, height
+        pre, box = self._opened.preprocessing, face.box
+        if face.side > largest_side(image, pre):
+            return "", "the face is too large", None, None
+        crop, scale = self._crop(image, box), pre.crop_scale
+        score = float(self._probabilities(crop)[1])
+        if self.quality is not None:
+            poor = poor_quality(crop, box, image.shape, crop_scale=scale, limits=self.quality)
+            if poor is not None:
+                return "", poor, score, box
         if self._threshold is None:
-            return "", f"no threshold is stored for {self._name}", score, box
+            return "", no_threshold(self._name), score, box
         return "bona_fide" if score >= self._threshold else "attack", None, score, box
 
-    def _probabilities(self, image: NDArray[np.uint8], box: Any) -> NDArray[np.float64]:
+    def _crop(self, image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
+        return network_crop(image, box, self._opened.preprocessing)
+
+    def _probabilities(self, crop: NDArray[np.uint8]) -> NDArray[np.float64]:
         import torch
 
-        from pliant.runtime.crop import crop_square, to_input
-
         pre = self._opened.preprocessing
-        crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
         with torch.inference_mode():
             logits = self._opened.model(torch.from_numpy(to_input(crop, pre))[None])
         return logits.double().softmax(dim=1)[0].numpy()
 
 
 @contextmanager
-def open_run(run: Path, tier: str | None, detector: Path | None) -> Iterator[RunJudge]:
+def open_run(
+    run: Path,
+    tier: str | None,
+    detector: Path | None,
+    quality: QualityLimits | None = DEFAULT_LIMITS,
+) -> Iterator[RunJudge]:
     """A judge in PyTorch.
 
     Args:
         run: A run folder of `pliant train`.
         tier: A tier's name or a configuration; None: high, or the best the run has.
         detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+        quality: As `Bundle.open` takes it.
 
     Raises:
         UserError: if the folder is no run, or the tier does not exist.
@@ -177,7 +199,7 @@ def open_run(run: Path, tier: str | None, detector: Path | None) -> Iterator[Run
     name = tier or next((t for t in DEFAULT_TIERS if t in opened.tiers), next(iter(opened.tiers)))
     opened.model.eval()
     with opened.model.use(name):
-        yield RunJudge(opened, name, detector)
+        yield RunJudge(opened, name, detector, quality)
 
 
 def _ms_since(begun: float) -> float:

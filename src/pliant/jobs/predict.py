@@ -18,12 +18,14 @@ from tyro.conf import Positional, arg
 from pliant.errors import UserError
 from pliant.jobs.judged import Judged, brief, judged, judged_frames, judged_images
 from pliant.jobs.judges import BundleJudge, Judge, PacedJudge, is_bundle, open_run
+from pliant.jobs.labelled import check_scores, labelled_images, write_scores
 from pliant.jobs.presentation import Presentation
 from pliant.jobs.sources import Sources, find_sources
 from pliant.jobs.trace import Point, check_trace, write_trace
 from pliant.runtime.audit import AuditLog
 from pliant.runtime.bundle import Bundle
 from pliant.runtime.pick import choose
+from pliant.runtime.quality import DEFAULT_LIMITS
 from pliant.runtime.video import MAX_FRAMES, Footage
 
 
@@ -39,6 +41,8 @@ def predict(
     seconds: float | None = None,
     json_lines: bool = False,
     trace: Path | None = None,
+    scores: Path | None = None,
+    quality: bool = True,
     audit: Path | None = None,
     reference: str | None = None,
     self_test: bool = True,
@@ -59,6 +63,9 @@ def predict(
             presentation.
         json_lines: Print each verdict as a line of JSON as soon as it is known, and nothing else.
         trace: Where to write the scores over the frames (.svg or .csv); None: no file.
+        scores: Where to write a score file for pliant pad evaluate (.csv); the source is then one
+            manifest CSV, or one folder of live/ and spoof/; None: no file.
+        quality: A face that is too dark, overexposed, blurred or cut off is undecided.
         audit: A hash-chained log of a bundle's verdicts, created or continued; None: no log.
         reference: What the lines of the audit log are known by; without it they name no image.
         self_test: Compare a bundle's scores with the promised ones first.
@@ -72,7 +79,12 @@ def predict(
         UserError: if the model, a source or the tier does not exist, options do not fit, or a
             camera stops giving frames (the verdict on those before was logged and said then).
     """
-    found = find_sources(sources)
+    samples = None
+    if scores is not None:
+        check_scores(scores)
+        samples = labelled_images(sources)
+    paths = None if samples is None else tuple(sample.path for sample in samples)
+    found = find_sources(sources) if paths is None else Sources(images=paths)
     bundled = is_bundle(model)
     _check_options(
         found, bundled, tier=tier, budget_ms=budget_ms, remeasure=remeasure, every=every,
@@ -80,15 +92,19 @@ def predict(
     )  # fmt: skip
     if trace is not None:
         check_trace(trace)
+    limits = DEFAULT_LIMITS if quality else None
     with ExitStack() as stack:
         log = footage = bundle = None
         if bundled:
             bundle = Bundle.open(
-                model, tier=tier, self_test=self_test, public_key=public_key, detector=detector
-            )
+                model, tier=tier, self_test=self_test, public_key=public_key, detector=detector,
+                quality=limits,
+            )  # fmt: skip
             judge = _bundle_judge(bundle, found, budget_ms, remeasure)
         else:
-            judge = stack.enter_context(open_run(model, tier, detector))
+            judge = stack.enter_context(open_run(model, tier, detector, limits))
+        if scores is not None and judge.task != "pad":
+            raise UserError("--scores is for anti-spoofing; this model names classes")
         if not found.images:
             footage = stack.enter_context(_open(found))
         if bundle is not None and audit is not None:  # nothing is left behind without a verdict
@@ -99,6 +115,7 @@ def predict(
         most = None if endless else MAX_FRAMES
         kept: list[Judged] = []
         points: list[Point] = []
+        answers: list[Judged] = []
 
         def emit(row: Judged) -> None:
             if log is not None:
@@ -124,6 +141,8 @@ def predict(
                 for row in rows:
                     emit(row)
                     presentation.add(row)
+                    if samples is not None:
+                        answers.append(row)
                     if trace is not None:
                         place = len(points) if row.frame is None else row.frame
                         points.append(
@@ -145,6 +164,8 @@ def predict(
                 print(f"{row.source}, {row.num_frames} frames: {brief(row)}", file=sys.stderr)
             elif found.camera is not None and ended is not None:
                 print(f"{row.source} ended {ended}", file=sys.stderr)
+    if scores is not None and samples is not None:
+        print(write_scores(scores, samples, answers), file=sys.stderr)
     if trace is not None and points:
         write_trace(trace, points, f"score of {', '.join(path.name for path in sources)[:80]}")
     if lost is not None:

@@ -3,7 +3,8 @@
 Frames of a presentation are not independent trials, so more of them make the mean steadier and not
 the verdict surer. Scores of two tiers do not mix, their thresholds differ: where tiers were
 switched on the way, the tier that scored most frames decides. For other tasks the class that was
-named most often wins, with the mean of its own probabilities.
+named most often wins, with the mean of its own probabilities. A frame of poor quality counts by its
+reason alone, as one without a face does, though it has a score to look at.
 """
 
 from collections import Counter
@@ -30,10 +31,10 @@ class Presentation:
         self._newest: Prediction | None = None
 
     def add(self, found: Prediction) -> None:
-        """One more frame; without a score its reason alone counts."""
+        """One more frame; without a score that counts, its reason alone does."""
         self._newest = found
         self.latency_ms += found.latency_ms
-        if found.score is None:
+        if found.score is None or not found.responded:
             self._reasons[found.reason] += 1
             return
         group = (found.tier or found.configuration) if self.task == "pad" else found.verdict
@@ -49,7 +50,12 @@ class Presentation:
         if not self._counts:
             reason = self._reasons.most_common(1)[0][0]
             return replace(
-                self._newest, verdict=undecided(str(reason)), reason=reason, num_frames=0, **whole
+                self._newest,
+                verdict=undecided(str(reason)),
+                reason=reason,
+                score=None,
+                num_frames=0,
+                **whole,
             )
         group, count = self._counts.most_common(1)[0]
         last, score = self._last[group], self._sums[group] / count

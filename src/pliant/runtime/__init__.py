@@ -15,6 +15,7 @@ _HOME = {
     "Pacer": "pace",
     "Prediction": "verdict",
     "Preprocessing": "crop",
+    "QualityLimits": "quality",
     "SelfTest": "selftest",
     "Undecided": "faces",
     "choose_face": "faces",

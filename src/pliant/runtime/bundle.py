@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pliant.errors import UserError
 from pliant.runtime.checked import Checked, read_checked
-from pliant.runtime.crop import Box
+from pliant.runtime.crop import Box, to_input
 from pliant.runtime.faces import FaceFinder, Undecided, choose_face
 from pliant.runtime.fields import path_of
 from pliant.runtime.given import (
@@ -23,15 +24,27 @@ from pliant.runtime.given import (
     check_image,
     frames_of,
     largest_side,
-    network_input,
+    network_crop,
 )
 from pliant.runtime.images import BadImage, read_image
+from pliant.runtime.quality import DEFAULT_LIMITS, QualityLimits, poor_quality
 from pliant.runtime.selftest import SelfTest, run_self_test
 from pliant.runtime.session import MAX_THREADS, Loaded, create_session
-from pliant.runtime.verdict import NO_FACE, Prediction, undecided
+from pliant.runtime.verdict import NO_FACE, Prediction, no_threshold, undecided
 
 MAX_SESSIONS = 4
 """Configurations that are kept ready; the one unused for longest makes room."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """What one image gave."""
+
+    reason: str | None
+    """Why it cannot be judged; None: it can."""
+    probabilities: NDArray[np.float64] | None = None
+    """(classes,); None: there was nothing to score."""
+    box: Box | None = None
 
 
 class Bundle:
@@ -42,13 +55,22 @@ class Bundle:
     out.
     """
 
-    def __init__(self, checked: Checked, *, threads: int, detector: Path | str | None) -> None:
+    def __init__(
+        self,
+        checked: Checked,
+        *,
+        threads: int,
+        detector: Path | str | None,
+        quality: QualityLimits | None,
+    ) -> None:
         self.contract = checked.contract
         """bundle.json, checked."""
         self.sha256 = checked.sha256
         """Of bundle.json, which holds the hash of every other file: the model's identity."""
         self.signed_by = checked.signed_by
         """The Ed25519 public key whose signature was checked, 64 hexadecimal digits."""
+        self.quality = quality
+        """What a face must keep to be judged; None: nothing is asked."""
         self._files, self._threads, self._detector = checked.files, threads, detector
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()  # of what is kept; a prediction does not take it
@@ -64,6 +86,7 @@ class Bundle:
         self_test: bool = True,
         public_key: Path | str | None = None,
         detector: Path | str | None = None,
+        quality: QualityLimits | None = DEFAULT_LIMITS,
     ) -> "Bundle":
         """The bundle in a file or a folder, ready to predict.
 
@@ -75,6 +98,8 @@ class Bundle:
             public_key: Whose Ed25519 signature the bundle must carry, 64 hexadecimal digits or a
                 file that holds them; None: a signature is not demanded.
             detector: A YuNet ONNX file; None: the face cascade inside OpenCV.
+            quality: From where on a face is too dark, overexposed, blurred or cut off for a
+                verdict; None: any face is judged. For other tasks than pad it means nothing.
 
         Raises:
             UserError: if the bundle is missing, damaged, not signed as demanded, of another format
@@ -86,7 +111,10 @@ class Bundle:
             raise UserError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
         if detector is not None:
             detector = path_of(detector, "a detector")
-        bundle = cls(read_checked(path, public_key), threads=threads, detector=detector)
+        if quality is not None and not isinstance(quality, QualityLimits):
+            raise UserError(f"quality must be QualityLimits or None, got {quality!r:.60}")
+        checked = read_checked(path, public_key)
+        bundle = cls(checked, threads=threads, detector=detector, quality=quality)
         if bundle.contract.task == "pad" and detector is not None:
             _ = bundle._finder  # a wrong file is refused now, not at the first face
         if self_test:
@@ -215,7 +243,8 @@ class Bundle:
         """The verdict on an image, or on the frames of one presentation.
 
         Frames are scored one by one and their scores averaged, as thresholds are fitted; those
-        without one usable face are left out.
+        without one usable face, or with a face of poor quality, are left out. An image of poor
+        quality is `undecided(reason)`; its score is there to look at.
 
         Args:
             image: uint8 (H, W, 3), RGB, upright; or the path of an image file; or several of them
@@ -231,8 +260,11 @@ class Bundle:
         loaded = self._loaded  # read once: tiers may be switched meanwhile
         frames, single = frames_of(image, box)
         results = [self._score(loaded, *frame) for frame in frames]
-        scored = [one for one in results if not isinstance(one, str)]
-        verdict, reason, score = self._judge(loaded, results)
+        used = [one for one in results if one.reason is None]
+        reason = None if used else Counter(one.reason for one in results).most_common(1)[0][0]
+        if single:  # its score is shown beside the reason
+            used = [one for one in results if one.probabilities is not None]
+        verdict, reason, score = self._judge(loaded, used, reason)
         return Prediction(
             verdict=verdict,
             reason=reason,
@@ -240,49 +272,53 @@ class Bundle:
             threshold=loaded.threshold,
             tier=loaded.tier,
             configuration=loaded.configuration,
-            box=scored[0][1] if scored and single else None,
-            num_frames=len(scored),
+            box=used[0].box if used and single else None,
+            num_frames=len(used),
             latency_ms=1000 * (time.perf_counter() - begun),
             synthetic=self.contract.synthetic,
         )
 
-    def _score(
-        self, loaded: Loaded, image: Any, box: Any
-    ) -> tuple[NDArray[np.float64], Box | None] | str:
-        """(probabilities, box), or the reason why there are none."""
+    def _score(self, loaded: Loaded, image: Any, box: Any) -> _Frame:
         pre = self.contract.preprocessing
         if isinstance(image, str | Path):
             try:
                 image = read_image(image)
             except BadImage as problem:
-                return str(problem)
+                return _Frame(reason=str(problem))
         image = check_image(image)
         if box is not None:
             box = check_box(box)
         elif self.contract.task == "pad":
             face = choose_face(self._finder.find(image))
             if isinstance(face, Undecided):
-                return NO_FACE[face.reason]
+                return _Frame(reason=NO_FACE[face.reason])
             if face.side > largest_side(image, pre):
-                return "the face is too large"
+                return _Frame(reason="the face is too large")
             box = face.box
-        probabilities = loaded.probabilities(network_input(image, box, pre))[0]
+        crop = network_crop(image, box, pre)
+        probabilities = loaded.probabilities(to_input(crop, pre)[None])[0]
         if not np.isfinite(probabilities).all():
-            return "the model gave no finite score"
-        return probabilities, box
+            return _Frame(reason="the model gave no finite score")
+        reason = None
+        if self.quality is not None and box is not None and self.contract.task == "pad":
+            reason = poor_quality(
+                crop, box, image.shape, crop_scale=pre.crop_scale, limits=self.quality
+            )
+        return _Frame(reason=reason, probabilities=probabilities, box=box)
 
-    def _judge(self, loaded: Loaded, results: list[Any]) -> tuple[str, str | None, float | None]:
+    def _judge(
+        self, loaded: Loaded, used: Sequence[_Frame], reason: str | None
+    ) -> tuple[str, str | None, float | None]:
         """(verdict, reason, score)."""
-        scored = [one[0] for one in results if not isinstance(one, str)]
-        if not scored:
-            reason = Counter(results).most_common(1)[0][0]
-            return undecided(reason), reason, None
-        mean = np.sort(np.stack(scored), axis=0).mean(axis=0)  # sorted: any order, the same bits
+        scores = [one.probabilities for one in used if one.probabilities is not None]
+        if not scores:
+            return undecided(str(reason)), reason, None
+        mean = np.sort(np.stack(scores), axis=0).mean(axis=0)  # sorted: any order, the same bits
         if self.contract.task != "pad":
             best = int(mean.argmax())
             return self.contract.classes[best], None, float(mean[best])
         score = float(mean[1])
-        if loaded.threshold is None:
-            reason = f"no threshold is stored for {loaded.name}"
-            return undecided(reason), reason, score
-        return "bona_fide" if score >= loaded.threshold else "attack", None, score
+        if reason is None and loaded.threshold is not None:
+            return "bona_fide" if score >= loaded.threshold else "attack", None, score
+        reason = reason or no_threshold(loaded.name)
+        return undecided(reason), reason, score

@@ -98,6 +98,16 @@ def network_input(
 ) -> NDArray[np.float32]:
     """The square around the box as the network takes it, float32 (1, 3, size, size).
 
+    Arguments and errors are those of `network_crop`.
+    """
+    return to_input(network_crop(image, box, pre, most=most), pre)[None]
+
+
+def network_crop(
+    image: NDArray[np.uint8], box: Box | None, pre: Preprocessing, *, most: float = MAX_SQUARE_PX
+) -> NDArray[np.uint8]:
+    """The square around the box as the network sees it, uint8 (size, size, 3).
+
     Args:
         image: As `check_image` returns it.
         box: As `check_box` returns it; None: the largest centred square.
@@ -118,5 +128,4 @@ def network_input(
                 f"the box {box} is too large for this model and an image of {width}x{height} px: "
                 f"its longer side may be {limit:.0f} px"
             )
-    crop = crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)
-    return to_input(crop, pre)[None]
+    return crop_square(image, box, scale=pre.crop_scale, size=pre.size, border=pre.border)

@@ -20,7 +20,7 @@ class Prediction:
     """Why it is undecided, the words in the brackets; None: it is decided."""
     score: float | None
     """In [0, 1], higher = more bona fide; for other tasks the class's probability. Of several
-    frames the mean. None: nothing could be scored."""
+    frames the mean. None: nothing could be scored. A score beside a reason decides nothing."""
     threshold: float | None
     """Accepted iff score >= threshold; None: what ran has none."""
     tier: str | None
@@ -36,6 +36,21 @@ class Prediction:
     a box were given, it is the time that budgets count; else it is more, and not for a `Pacer`."""
     synthetic: bool
     """Whether the model has seen synthetic faces alone: no judge of real ones."""
+
+    @property
+    def responded(self) -> bool:
+        """Whether the score counts: there is one, and the image was fit to be judged.
+
+        A missing threshold takes the verdict away, not the score: it is what thresholds are
+        fitted on.
+        """
+        missing = no_threshold(self.tier or self.configuration)
+        return self.score is not None and self.reason in (None, missing)
+
+
+def no_threshold(name: str) -> str:
+    """The reason of a tier, or of a configuration, that has a score and no threshold."""
+    return f"no threshold is stored for {name}"
 
 
 def undecided(reason: str) -> str:
