@@ -13,6 +13,7 @@ import numpy as np
 
 from pliant.data.captures import DevCrops
 from pliant.data.manifest import Sample
+from pliant.data.modal import ModalCrops
 from pliant.errors import UserError
 from pliant.jobs.samples import Prepared, say
 from pliant.jobs.scoring import tier_probabilities, to_scores
@@ -51,12 +52,18 @@ def publish(
     probabilities = tier_probabilities(
         module.network, dev, preprocessing, list(module.tiers), title="dev"
     )
-    found = {name: on_dev(p, dev.samples, prepared, policy) for name, p in probabilities.items()}
+    samples = dev.samples
+    if isinstance(dev.plain, ModalCrops):  # a frame that lacks a modality has no say, now or later
+        whole = [k for k, lacks in enumerate(dev.plain.problems()) if not lacks]
+        samples = [dev.samples[k] for k in whole]
+        probabilities = {name: p[whole] for name, p in probabilities.items()}
+        prepared = replace(prepared, dev=samples)
+    found = {name: on_dev(p, samples, prepared, policy) for name, p in probabilities.items()}
     if prepared.task == "pad":
         for name, p in probabilities.items():
-            write_dev_scores(folder.path, name, p, dev.samples)
-    size = preprocessing.size
-    entries = tier_entries(module.network, input_shape=(1, 3, size, size))
+            write_dev_scores(folder.path, name, p, samples)
+    size, channels = preprocessing.size, prepared.channels
+    entries = tier_entries(module.network, input_shape=(1, channels, size, size))
     folder.write_model(module.network)
     folder.write_tiers([entry | found[entry["tier"]] for entry in entries])
     folder.finish()

@@ -22,7 +22,7 @@ def of_model(run: Run) -> dict[str, Any]:
         "sha256": sha256_file(run.path / "model.safetensors"),
         "input_px": run.preprocessing.size,
         "crop_scale": run.preprocessing.crop_scale,
-        "padding": run.settings["network"]["padding"],
+        "padding": run.settings["network"].get("padding", "symmetric"),  # PipeNet knows no other
         "start": start["file"] if start["kind"] == "weights" else "random weights",
     }
 

@@ -10,6 +10,7 @@ from pliant.data.augment import Augment
 from pliant.data.captures import DevCrops
 from pliant.data.crops import CropDataset, load_or_skip
 from pliant.data.manifest import Sample
+from pliant.data.modal import ModalCrops
 from pliant.data.source import open_source
 from pliant.data.split import Split, check_subjects, split_by_subject
 from pliant.errors import UserError
@@ -35,11 +36,18 @@ class Prepared:
     """`path` and `reason` of what could not be used."""
     record: dict[str, Any]
     """For settings.json."""
+    modalities: tuple[str, ...] = ()
+    """What a PipeNet sees; (): the network sees colour alone."""
 
     @property
     def num_classes(self) -> int | None:
         """None for anti-spoofing, which is judged by AUC and not by accuracy."""
         return None if self.task == "pad" else len(self.classes)
+
+    @property
+    def channels(self) -> int:
+        """Of a crop."""
+        return 3 * max(1, len(self.modalities))
 
     def crops(
         self,
@@ -50,13 +58,15 @@ class Prepared:
         scale: float | None = None,
     ) -> CropDataset:
         """Crops as the network wants them, or of another `size` and `scale`."""
-        return CropDataset(
-            samples,
-            size=size or preprocessing.size,
-            crop_scale=scale or preprocessing.crop_scale,
-            border=preprocessing.border,
-            classes=None if self.task == "pad" else self.classes,
-        )
+        how: dict[str, Any] = {
+            "size": size or preprocessing.size,
+            "crop_scale": scale or preprocessing.crop_scale,
+            "border": preprocessing.border,
+            "classes": None if self.task == "pad" else self.classes,
+        }
+        if self.modalities:
+            return ModalCrops(samples, modalities=self.modalities, **how)
+        return CropDataset(samples, **how)
 
     def dev_crops(
         self, preprocessing: Preprocessing, augment: Augment | None, seed: int

@@ -1,6 +1,6 @@
 """Run every tier of a model over samples, in batches; shared by evaluate and the tools around it.
 
-Shapes: N = samples, K = classes, S = input side in pixels.
+Shapes: N = samples, B = batch, D = channels, K = classes, S = input side in pixels.
 """
 
 import os
@@ -20,9 +20,13 @@ from pliant.runtime.crop import Preprocessing
 
 
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """uint8 (B, 3, S, S) to the network's input: (x / 255 - mean) / std, float32."""
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1)
+    """uint8 (B, D, S, S) to the network's input: (x / 255 - mean) / std, float32.
+
+    Mean and standard deviation hold for every three channels.
+    """
+    times = images.shape[1] // 3
+    mean = torch.tensor(preprocessing.mean * times, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std * times, device=images.device).view(1, -1, 1, 1)
     return (images.float() / 255 - mean) / std
 
 
@@ -52,7 +56,7 @@ def tier_probabilities(
 
     Args:
         model: On any device.
-        samples: What to score, or crops of it: items with `image`, uint8 (3, S, S).
+        samples: What to score, or crops of it: items with `image`, uint8 (D, S, S).
         preprocessing: What the network expects.
         tiers: Names, or configurations.
         batch_size: Images per forward pass.

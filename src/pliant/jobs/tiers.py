@@ -67,7 +67,9 @@ def tiers(
 
     from pliant.train.run_folder import RunFolder
 
-    opened = RunFolder.open(run)
+    opened = RunFolder.open(run, several_modalities=True)
+    if opened.pipenet is not None and search is not None:
+        raise UserError(f"{run} is a PipeNet: it has one configuration, so there is no --search")
     quality, measure = dev_quality(run)
     rows = cost_rows(opened, runs=runs, threads=threads)
     for row in rows:
@@ -105,8 +107,7 @@ def cost_rows(run: "Run", *, runs: int, threads: int) -> list[dict[str, Any]]:
 
     from pliant.metrics.latency import measure_latency
 
-    size = run.preprocessing.size
-    image = torch.zeros(1, 3, size, size)
+    image = torch.zeros(run.input_shape)
 
     def passing(net: torch.nn.Module) -> Any:
         def once() -> None:

@@ -16,6 +16,7 @@ from pliant.data.augment import Augment
 from pliant.data.manifest import Skipped
 from pliant.runtime.crop import Preprocessing
 from pliant.runtime.files import sha256_file, write_atomic
+from pliant.train.pipenet import PIPENET, PipeNetSettings
 from pliant.train.settings import Machine, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def train(
     settings: Annotated[TrainSettings, arg(name="")] = TrainSettings(),  # noqa: B008
     preprocessing: Annotated[Preprocessing, arg(name="")] = Preprocessing(),  # noqa: B008
     network: Annotated[NetworkSettings, arg(name="")] = NetworkSettings(),  # noqa: B008
+    pipenet: PipeNetSettings = PipeNetSettings(),  # noqa: B008
     augment: Augment = Augment(),  # noqa: B008
     machine: Annotated[Machine, arg(name="")] = Machine(),  # noqa: B008
 ) -> Path:
@@ -52,15 +54,17 @@ def train(
         out: The run folder, new.
         task: Anti-spoofing (`pad`), or any class folders (`classify`).
         init: Weights to start from (safetensors, torchvision's MobileNetV2 keys); None: random.
-        model: pta_mobilenet_v2, or mobilenet_v2 for a plain network with one tier.
+        model: pta_mobilenet_v2; mobilenet_v2 for a plain network with one tier; pipenet for one of
+            several modalities (colour, depth, infrared), which a manifest must name.
         resume: Go on with an unfinished run in `out`; at most one epoch is lost.
         policy: How each tier's threshold is fitted on dev: min_acer, eer, apcer<=x, bpcer<=x.
         dev_share: Share of the training subjects that becomes dev where the data names no dev.
         detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
         settings: The recipe.
         preprocessing: The network's input.
-        network: The network's shape.
-        augment: How training crops are varied.
+        network: The shape of a MobileNetV2.
+        pipenet: The modalities, shape and augmentation of a PipeNet.
+        augment: How training crops are varied; a PipeNet has its own way.
         machine: Where to compute.
 
     Raises:
@@ -68,6 +72,7 @@ def train(
             is no longer a number.
         KeyboardInterrupt: on Ctrl-C; the run can be resumed.
     """
+    from pliant.jobs.modal_samples import check_pipenet
     from pliant.jobs.samples import prepare
     from pliant.jobs.scoring import to_scores
     from pliant.pad.scores import pool_presentations
@@ -78,21 +83,30 @@ def train(
     if not resume and is_first_process():
         RunFolder.check_free(out)
     _check(model, init, policy, detector, settings, network, machine)
+    preprocessing = check_pipenet(
+        model, pipenet, preprocessing, task=task, init=init, network=network, augment=augment
+    )
+    colour_alone = model != PIPENET
     prepared = prepare(
         data,
         task,
         detector=detector,
         dev_share=dev_share,
         seed=settings.seed,
-        simulate=augment.simulate if settings.augmentation and task == "pad" else (),
+        simulate=augment.simulate
+        if settings.augmentation and task == "pad" and colour_alone
+        else (),
         crop_scale=preprocessing.crop_scale,
     )
+    if not colour_alone:
+        prepared = replace(prepared, modalities=pipenet.modalities)
     if task == "pad" and not all(sample.bona_fide for sample in prepared.dev):
         named = to_scores(prepared.dev, np.zeros(len(prepared.dev)))
         check_support(pool_presentations(named), parse_policy(policy))
     train_prepared(
         prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
-        preprocessing=preprocessing, network=network, augment=augment, machine=machine,
+        preprocessing=preprocessing, network=network, pipenet=pipenet, augment=augment,
+        machine=machine,
     )  # fmt: skip
     report_on_dev(prepared, out, policy=policy)
     return out
@@ -146,7 +160,11 @@ def report_on_dev(prepared: "Prepared", out: Path, *, policy: str) -> None:
     chosen = Chosen(role="dev", judged=prepared.dev, dev=[], note=DEV_NOTE)
     with tempfile.TemporaryDirectory() as folder:  # the report alone is kept
         training = prepared.train if prepared.task == "pad" else []
-        measure(RunFolder.open(out), source, chosen, training, Path(folder), policy=policy)
+        run = RunFolder.open(out, several_modalities=True)
+        measure(
+            run, source, chosen, training, Path(folder),
+            policy=policy, modalities=prepared.modalities,
+        )  # fmt: skip
         write_atomic(out / "report.html", (Path(folder) / "report.html").read_text("utf-8"))
 
 
@@ -160,6 +178,7 @@ def train_prepared(
     preprocessing: Preprocessing,
     network: NetworkSettings,
     augment: Augment,
+    pipenet: PipeNetSettings = PipeNetSettings(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
     policy: str = "min_acer",
     resume: bool = False,
@@ -167,6 +186,7 @@ def train_prepared(
     """`train` from samples that are read and split already; see there."""
     import torch
 
+    from pliant.jobs.modal_samples import check_frames, write_unusable
     from pliant.jobs.publish import publish
     from pliant.train.environment import environment
     from pliant.train.fit import fit, is_first_process
@@ -176,20 +196,22 @@ def train_prepared(
     first, task = is_first_process(), prepared.task
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        net = build(model, network, num_classes=len(prepared.classes))
+        net = build(model, network, num_classes=len(prepared.classes), pipenet=pipenet)
     augment = _augment_of(augment, task)
-    module, batches = _module(net, prepared, settings, preprocessing, augment)
+    module, batches = _module(net, prepared, settings, preprocessing, augment, pipenet)
+    if prepared.modalities:
+        prepared.record["notes"] += check_frames(batches, prepared)
     record = {
         "task": task,
         "classes": list(prepared.classes),
         "model": model,
-        "network": asdict(network),
+        "network": {} if prepared.modalities else asdict(network),
         "preprocessing": preprocessing.to_json(),
         "training": asdict(settings) | {"policy": policy},
-        "augment": asdict(augment) if settings.augmentation else None,
+        "augment": asdict(augment) if settings.augmentation and not prepared.modalities else None,
         "data": prepared.record,
         "start": _start(module, batches, init),
-    }
+    } | ({PIPENET: asdict(pipenet)} if prepared.modalities else {})
     if not first:
         fit(module, batches, RunFolder(out), settings=settings, machine=machine, resume=resume)
         raise SystemExit(0)  # the first process writes the rest
@@ -197,6 +219,8 @@ def train_prepared(
     try:
         folder.write_json("environment.json", environment() | asdict(machine))
         folder.write_csv("skipped.csv", prepared.skipped, ["path", "reason"])
+        if prepared.modalities:
+            write_unusable(batches, folder.path)
         trainer = fit(module, batches, folder, settings=settings, machine=machine, resume=resume)
         module.to(trainer.strategy.root_device)
         publish(folder, module, batches, prepared, preprocessing, policy)
@@ -237,6 +261,7 @@ def _module(
     settings: TrainSettings,
     preprocessing: Preprocessing,
     augment: Augment,
+    pipenet: PipeNetSettings,
 ) -> "tuple[TrainModule, CropData]":
     """The module that steps, and the batches that it steps on."""
     from pliant.adaptive.cost import cost_tables
@@ -245,18 +270,21 @@ def _module(
     from pliant.train.network import task_of, tiers_of
 
     size = preprocessing.size
+    shape = (1, 3, size, size)  # of what a training step sees
     plain = prepared.crops(prepared.train, preprocessing)
     varied, augmentation = plain, None
-    if settings.augmentation:
+    if prepared.modalities:
+        shape = (1, pipenet.channels, pipenet.patch, pipenet.patch)
+        augmentation = pipenet.augmentation(wanted=settings.augmentation)
+    elif settings.augmentation:
         augmentation, canvas = augment.build(size), augment.canvas_px(size)
         if all(sample.box for sample in prepared.train):
             scale = augment.canvas_scale(preprocessing.crop_scale, size)
             varied = prepared.crops(prepared.train, preprocessing, size=canvas, scale=scale)
         else:  # a whole image has nothing around it: its margin is reflected
             augmentation = ReflectedMargin(augmentation, (canvas - size) // 2)
-    dev = prepared.dev_crops(
-        preprocessing, augment if settings.augmentation else None, settings.seed
-    )
+    simulated = augment if settings.augmentation and not prepared.modalities else None
+    dev = prepared.dev_crops(preprocessing, simulated, settings.seed)
     batches = CropData(
         train=varied,
         dev=dev,
@@ -271,7 +299,7 @@ def _module(
         preprocessing=preprocessing,
         tiers=tiers_of(net, settings.tiers),
         num_classes=prepared.num_classes,
-        macs=cost_tables(net, (1, 3, size, size))["macs"].of,
+        macs=cost_tables(net, shape)["macs"].of,
         augment=augmentation,
     )
     return module, batches

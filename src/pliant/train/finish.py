@@ -13,7 +13,7 @@ def tier_entries(
 
     Args:
         network: Calibrated for every tier.
-        input_shape: Batch of one, as the network takes it.
+        input_shape: Batch of one, as the network takes it in use; of a PipeNet a whole frame.
     """
     entries = []
     for name, tier in network.tiers.items():

@@ -3,7 +3,8 @@
 Everything random in a step is drawn from (seed, step, process), so a resumed run draws as an
 uninterrupted one does.
 
-Shapes: B = batch, C = canvas side, K = classes, S = input side in pixels.
+Shapes: B = batch, C = canvas side, D = channels, three of every modality, K = classes, S = input
+side in pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,13 +36,16 @@ def seed_of(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def to_floats(images: UInt8[Tensor, "B 3 C C"]) -> Float[Tensor, "B 3 C C"]:
+def to_floats(images: UInt8[Tensor, "B D C C"]) -> Float[Tensor, "B D C C"]:
     """Bytes to [0, 1]."""
     return images.float() / 255
 
 
 class Normalise(nn.Module):
-    """Images in [0, 1] to the network's input, (x - mean) / std, in channels-last memory."""
+    """Images in [0, 1] to the network's input, (x - mean) / std, in channels-last memory.
+
+    Mean and standard deviation hold for every three channels.
+    """
 
     scale: Tensor
     offset: Tensor
@@ -54,8 +58,10 @@ class Normalise(nn.Module):
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
-    def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-        return (images * self.scale + self.offset).contiguous(memory_format=torch.channels_last)
+    def forward(self, images: Float[Tensor, "B D S S"]) -> Float[Tensor, "B D S S"]:
+        times = (1, images.shape[1] // 3, 1, 1)
+        scaled = images * self.scale.repeat(times) + self.offset.repeat(times)
+        return scaled.contiguous(memory_format=torch.channels_last)
 
 
 class ReflectedMargin:

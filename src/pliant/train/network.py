@@ -14,6 +14,7 @@ from pliant.adaptive.network import AdaptiveNetwork, pta_mobilenet_v2
 from pliant.adaptive.sampling import SAMPLERS
 from pliant.errors import UserError
 from pliant.models.mobilenet_v2 import mobilenet_v2
+from pliant.train.pipenet import PIPENET, PipeNetSettings
 from pliant.train.settings import NetworkSettings, TrainSettings
 from pliant.train.task import AdaptiveTask, PlainTask
 
@@ -24,29 +25,46 @@ PLAIN = "plain"
 """The one tier of a network without adaptive blocks."""
 
 
-def _pta(settings: NetworkSettings, num_classes: int) -> AdaptiveNetwork:
+def _pta(settings: NetworkSettings, _: PipeNetSettings, num_classes: int) -> AdaptiveNetwork:
     return pta_mobilenet_v2(num_classes=num_classes, **asdict(settings))
 
 
-def _plain(settings: NetworkSettings, num_classes: int) -> AdaptiveNetwork:
+def _plain(settings: NetworkSettings, _: PipeNetSettings, num_classes: int) -> AdaptiveNetwork:
     shape = asdict(settings)
     del shape["light_expand"], shape["merge"]
     return AdaptiveNetwork(mobilenet_v2(num_classes=num_classes, **shape))
 
 
-MODELS: dict[str, Callable[[NetworkSettings, int], AdaptiveNetwork]] = {
+def _pipenet(_: NetworkSettings, settings: PipeNetSettings, num_classes: int) -> AdaptiveNetwork:
+    return settings.build(num_classes)
+
+
+MODELS: dict[str, Callable[[NetworkSettings, PipeNetSettings, int], AdaptiveNetwork]] = {
     "pta_mobilenet_v2": _pta,
     "mobilenet_v2": _plain,
+    PIPENET: _pipenet,
 }
 
 
-def build(model: str, settings: NetworkSettings, *, num_classes: int) -> AdaptiveNetwork:
+def build(
+    model: str,
+    settings: NetworkSettings,
+    *,
+    num_classes: int,
+    pipenet: PipeNetSettings | None = None,
+) -> AdaptiveNetwork:
     """The network named `model`, with random weights of torch's global seed.
+
+    Args:
+        model: A name in MODELS.
+        settings: The shape of a MobileNetV2.
+        num_classes: K.
+        pipenet: The shape of a PipeNet; None: its defaults.
 
     Raises:
         UserError: for an unknown name, with the nearest known one.
     """
-    return known(model, MODELS, "model")(settings, num_classes)
+    return known(model, MODELS, "model")(settings, pipenet or PipeNetSettings(), num_classes)
 
 
 def check_names(model: str, settings: TrainSettings) -> None:

@@ -35,6 +35,7 @@ from pliant.models.checkpoint import load_exactly, read_state
 from pliant.runtime.crop import Preprocessing
 from pliant.runtime.files import write_atomic
 from pliant.train.network import build
+from pliant.train.pipenet import PipeNetSettings, pipenet_of
 from pliant.train.settings import NetworkSettings
 
 FORMAT = 1
@@ -88,6 +89,14 @@ class Run:
     """By name, cheapest first."""
     settings: dict[str, Any]
     """settings.json."""
+    pipenet: PipeNetSettings | None = None
+    """Of a PipeNet; None for networks that see colour alone."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Of one image, as the network takes it."""
+        channels = self.pipenet.channels if self.pipenet else 3
+        return 1, channels, self.preprocessing.size, self.preprocessing.size
 
 
 class RunFolder:
@@ -172,11 +181,17 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path, *, several_modalities: bool = False) -> Run:
         """The finished run at `path`, its network rebuilt exactly; nothing is unpickled.
 
+        Args:
+            path: The run.
+            several_modalities: Whether the caller can give depth and infrared to a network that
+                wants them.
+
         Raises:
-            UserError: if there is no finished run, or a file of it is missing or damaged.
+            UserError: if there is no finished run, a file of it is missing or damaged, or it wants
+                modalities that the caller cannot give.
         """
         status = _status(path)
         if status is None:
@@ -192,7 +207,13 @@ class RunFolder:
             _check_format(stored, path)
             classes = tuple(settings["classes"])
             network = NetworkSettings(**settings["network"])
-            model = build(settings["model"], network, num_classes=len(classes))
+            pipenet = pipenet_of(settings)
+            if pipenet and not several_modalities:
+                raise UserError(
+                    f"{path} is a PipeNet, which sees {', '.join(pipenet.modalities)} at once; "
+                    "this verb knows colour images alone, so judge it with pliant evaluate"
+                )
+            model = build(settings["model"], network, num_classes=len(classes), pipenet=pipenet)
             tiers = {entry["tier"]: _tier(entry) for entry in stored["tiers"]}
             weights = read_state(path / "model.safetensors")
             shared = {k: v for k, v in weights.items() if not k.startswith(PREFIX)}
@@ -209,6 +230,7 @@ class RunFolder:
             classes=classes,
             tiers=tiers,
             settings=settings,
+            pipenet=pipenet,
         )
 
     @classmethod

@@ -7,7 +7,7 @@ In-place distillation follows Yu and Huang, "Universally Slimmable Networks and 
 Techniques", 2019, https://arxiv.org/abs/1903.05134, section 3.3: the heaviest network's detached
 soft labels teach the others. Departures: a temperature, and a weight beside the label's own loss.
 
-Shapes: B = batch, K = classes, S = side in pixels.
+Shapes: B = batch, D = channels, K = classes, S = side in pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ class PlainTask(nn.Module):
         return [self.model.configuration] if isinstance(self.model, AdaptiveNetwork) else []
 
     def forward(
-        self, images: Float[Tensor, "B 3 S S"], targets: Int[Tensor, " B"], step: int
+        self, images: Float[Tensor, "B D S S"], targets: Int[Tensor, " B"], step: int
     ) -> Losses:
         loss = F.cross_entropy(self.model(images), targets, label_smoothing=self.label_smoothing)
         return {"loss": loss}
@@ -95,7 +95,7 @@ class AdaptiveTask(nn.Module):
         return [self.heaviest, *(c for c in sampled if c != self.heaviest)]
 
     def forward(
-        self, images: Float[Tensor, "B 3 S S"], targets: Int[Tensor, " B"], step: int
+        self, images: Float[Tensor, "B D S S"], targets: Int[Tensor, " B"], step: int
     ) -> Losses:
         """Losses of one step: `loss`, and with a teacher also `ce`, the labels' part alone."""
         trained = list(self.sampler(step))
