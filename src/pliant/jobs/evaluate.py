@@ -15,7 +15,9 @@ from tyro.conf import Positional, arg
 
 from pliant import __version__
 from pliant.errors import UserError
+from pliant.jobs.evaluate_summary import summary as summary
 from pliant.jobs.folders import appearing, refuse_existing
+from pliant.runtime.frame_vote import Rule, VoteSettings
 
 if TYPE_CHECKING:
     from pliant.data.manifest import Sample
@@ -55,6 +57,8 @@ def evaluate(
     policy: str = "min_acer",
     train_data: Path | None = None,
     detector: Path | None = None,
+    vote: Rule = "mean",
+    modalities: tuple[str, ...] = (),
     batch_size: int = 64,
     draws: int = 2000,
     seed: int = 0,
@@ -74,6 +78,9 @@ def evaluate(
         train_data: The run's training data, for the colour baseline; None: taken from `data` where
             that is the data of the training.
         detector: A YuNet ONNX file for photos without face boxes; None: OpenCV's cascade.
+        vote: How the frames of a clip become one score: mean, median, trimmed, meanstd, medstd. For
+            another rule than mean the threshold is fitted anew on the data's dev split.
+        modalities: What a PipeNet decides on, such as colour,depth; (): all that it knows.
         batch_size: Images per forward pass, >= 1.
         draws: Draws of the subject bootstrap, >= 1.
         seed: Of the bootstrap, >= 0.
@@ -88,10 +95,12 @@ def evaluate(
     _check(policy, detector, threads, batch_size=batch_size, draws=draws, runs=runs, seed=seed)
     from pliant.data.source import open_source
     from pliant.data.split import check_subjects
+    from pliant.jobs.modal_judging import chosen_modalities
     from pliant.runtime.files import write_atomic
     from pliant.train.run_folder import RunFolder
 
-    opened = RunFolder.open(run)
+    opened = RunFolder.open(run, several_modalities=True)
+    kept = chosen_modalities(opened, modalities)
     scale = opened.preprocessing.crop_scale
     source = open_source(data, opened.task, detector=detector, crop_scale=scale)
     check_subjects(source.samples)
@@ -105,7 +114,7 @@ def evaluate(
         result = measure(
             opened, source, chosen, training, folder,
             policy=policy, batch_size=batch_size, draws=draws, seed=seed, runs=runs,
-            threads=threads,
+            threads=threads, vote=vote, modalities=kept, each_subset=True,
         )  # fmt: skip
         write_atomic(folder / "evaluation.json", json.dumps(result, indent=1, allow_nan=False))
     return result | {"report": out / "report.html"}
@@ -141,6 +150,9 @@ def measure(
     seed: int = 0,
     runs: int = 30,
     threads: int = 1,
+    vote: Rule = "mean",
+    modalities: tuple[str, ...] = (),
+    each_subset: bool = False,
 ) -> dict[str, Any]:
     """The contents of evaluation.json; scores_<tier>.csv and report.html are in `folder` then.
 
@@ -156,6 +168,9 @@ def measure(
         seed: Of the bootstrap.
         runs: Timed passes per tier.
         threads: CPU threads while timing.
+        vote: How the frames of a clip become one score.
+        modalities: What a PipeNet decides on; () for other networks.
+        each_subset: Judge a PipeNet on every subset of its modalities too.
 
     Raises:
         UserError: if too many images cannot be read, or those left hold one class only.
@@ -186,6 +201,7 @@ def measure(
             "batch_size": batch_size,
             "draws": draws,
             "seed": seed,
+            "vote": vote,
             "training": run.settings,
         },
         "environment": environment(),
@@ -195,6 +211,7 @@ def measure(
         result |= judging.judge_pad(
             run, judged, dev, rows, folder,
             role=chosen.role, policy=policy, batch_size=batch_size, draws=draws, seed=seed,
+            how=VoteSettings(rule=vote), modalities=modalities, each_subset=each_subset,
         )  # fmt: skip
         if training:
             result["baseline"] = judging.judge_baseline(
@@ -297,32 +314,3 @@ def limits(result: Mapping[str, Any]) -> list[str]:
         )
     said.append("latency is that of PyTorch on this machine; a device's own run time differs")
     return said
-
-
-def summary(result: Mapping[str, Any]) -> list:
-    """The tiers' table for the terminal, and where the rest is."""
-    from rich.table import Table
-
-    pad = result["task"] == "pad"
-    names = ("APCER worst", "BPCER", "ACER", "EER", "AUC") if pad else ("accuracy", "NLL", "ECE")
-    data = result["data"]
-    table = Table(
-        *("tier", "MMACs", "ms", *names),
-        title=f"{data['name']}: {data['role']}, {data['counts']['images']} images",
-    )
-    for row in result["tiers"]:
-        m = row["metrics"]
-        cells = (
-            [_percent(m["apcer_ap"], "rate"), _percent(m["bpcer"], "rate"),
-             _percent(m["acer"], "value"), _percent(m["eer"], "value"), f"{m['auc']['value']:.4f}"]
-            if pad
-            else [_percent(m["accuracy"], "rate"), f"{m['nll']:.3f}", f"{m['ece']:.3f}"]
-        )  # fmt: skip
-        latency = f"{row['latency_ms']['median']:.2f}"
-        table.add_row(row["tier"], f"{row['macs'] / 1e6:.1f}", latency, *cells)
-    said = [data["split_note"], f"Subject overlap: {data['subject_overlap']}."]
-    return [table, *filter(None, said), f"Report: {result['report']}"]
-
-
-def _percent(measure: Mapping[str, Any] | None, key: str) -> str:
-    return "-" if measure is None else f"{100 * measure[key]:.1f} %"

@@ -12,6 +12,14 @@ import numpy as np
 
 from pliant.data.manifest import Sample
 from pliant.errors import UserError
+from pliant.jobs.clip_vote import TRAINED_RULE, vote_clips, vote_record, write_votes
+from pliant.jobs.modal_judging import (
+    ModalScores,
+    all_subsets,
+    judge_subsets,
+    modal_scores,
+    modality_record,
+)
 from pliant.jobs.scoring import crops_of, tier_probabilities, to_scores
 from pliant.metrics.accuracy import classification_metrics
 from pliant.pad.baseline import fit_baseline
@@ -21,9 +29,12 @@ from pliant.pad.evaluation import (
     score_histogram,
     tier_agreement,
 )
+from pliant.pad.nonresponse import nonresponse_record
 from pliant.pad.scores import Scores, pool_presentations, read_scores, write_scores
 from pliant.pad.sheet import make_sheet
+from pliant.pad.table import ScoreTable
 from pliant.pad.thresholds import Threshold, fit_threshold
+from pliant.runtime.frame_vote import VoteSettings
 from pliant.train.run_folder import DEV_SCORES, Run, RunFolder
 
 BASELINE_IMAGES = 3000
@@ -44,8 +55,14 @@ def judge_pad(
     batch_size: int,
     draws: int,
     seed: int,
+    how: VoteSettings = VoteSettings(rule=TRAINED_RULE),  # noqa: B008
+    modalities: tuple[str, ...] = (),
+    each_subset: bool = False,
 ) -> dict[str, Any]:
     """Fills each tier's row (threshold, metrics, det, histogram, scores_csv); agreement and sheet.
+
+    A stored threshold holds for the vote and the modalities that it was fitted with: others get
+    their own, fitted on dev and not stored.
 
     Args:
         run: The opened run; a threshold fitted here is stored in it.
@@ -58,34 +75,97 @@ def judge_pad(
         batch_size: Images per forward pass.
         draws: Of the subject bootstrap.
         seed: Of the bootstrap.
+        how: How frames of a clip vote.
+        modalities: What a PipeNet decides on; () for other networks.
+        each_subset: Judge a PipeNet on every subset of its modalities too.
     """
-    names = [row["tier"] for row in rows]
-    found = tier_probabilities(
-        run.model, [*judged, *dev], run.preprocessing, names, batch_size=batch_size
+    names, n = [row["tier"] for row in rows], len(judged)
+    own = run.pipenet.modalities if run.pipenet else ()
+    scores, modal = frame_scores(
+        run, [*judged, *dev], names, modalities, each_subset=each_subset, batch_size=batch_size
     )
-    scores, decisions = {}, {}
+    missing = modal.missing(modalities) if modal else [[] for _ in (*judged, *dev)]
+    as_trained = how.rule == TRAINED_RULE and modalities == own
+    decisions: dict[str, tuple[Scores, Threshold]] = {}
     sheet: list[dict[str, Any]] = []
+    result: dict[str, Any] = {}
     for row in rows:
-        name = row["tier"]
-        probability = found[name][:, 1]
-        test = pool_presentations(to_scores(judged, probability[: len(judged)]))
-        tuned = test if role == "dev" else None
+        name, score = row["tier"], scores[row["tier"]]
+        table = vote_clips(judged, score[:n], how, missing=missing[:n])
+        _check_heard(table)
+        test, tuned = table.scores, None
         if dev:
-            tuned = pool_presentations(to_scores(dev, probability[len(judged) :]))
-        threshold, fitted_on = threshold_of(run, name, tuned, policy, draws=draws, seed=seed)
+            tuned = vote_clips(dev, score[n:], how, missing=missing[n:]).scores
+        elif role == "dev":
+            tuned = test
+        if as_trained:
+            threshold, fitted_on = threshold_of(run, name, tuned, policy, draws=draws, seed=seed)
+        else:
+            source = f"dev split, vote {how.rule}{_of(modalities)}"
+            fitted_on, threshold = tuned, None
+            if tuned is not None:
+                threshold = fit_threshold(tuned, policy, source=source, draws=draws, seed=seed)
         row["threshold"] = threshold and threshold.to_json()
         row["metrics"] = evaluate_scores(test, threshold, dev=fitted_on, draws=draws, seed=seed)
         row["det"] = det_curves(test)
         row["histogram"] = score_histogram(test)
+        row["nonresponse"] = nonresponse_record(table, threshold and threshold.value)
         row["scores_csv"] = f"scores_{name}.csv"
-        write_scores(test, folder / row["scores_csv"])
-        scores[name] = test
+        write_votes(table, folder / row["scores_csv"])
+        row["vote"] = vote_record(table, how)
         if threshold:
             decisions[name] = (test, threshold)
     shown = [name for name in decisions if name in SHEET_TIERS] or list(decisions)
     for name in shown:
         sheet += contact_sheet(run, judged, name, *decisions[name])
-    return {"agreement": tier_agreement(decisions), "sheet": sheet}
+    if modal is not None:
+        result["modalities"] = modality_record(run, modalities, modal.problems[:n])
+        if each_subset:
+            result["subsets"] = judge_subsets(
+                modal, judged, dev, folder,
+                how=how, role=role, policy=policy, draws=draws, seed=seed,
+            )  # fmt: skip
+    return result | {"agreement": tier_agreement(decisions), "sheet": sheet}
+
+
+def frame_scores(
+    run: Run,
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    modalities: tuple[str, ...],
+    *,
+    each_subset: bool,
+    batch_size: int,
+) -> tuple[dict[str, np.ndarray], ModalScores | None]:
+    """Probability of bona fide of every frame by tier, (N,); of a PipeNet also by modalities."""
+    if run.pipenet is None:
+        found = tier_probabilities(
+            run.model, samples, run.preprocessing, names, batch_size=batch_size
+        )
+        return {name: probabilities[:, 1] for name, probabilities in found.items()}, None
+    chosen = dict.fromkeys([*all_subsets(run), modalities] if each_subset else [modalities])
+    modal = modal_scores(run, samples, list(chosen), batch_size=batch_size)
+    return dict.fromkeys(names, modal.scores[modalities]), modal
+
+
+def _check_heard(table: ScoreTable) -> None:
+    """Refuses data in which one class has no presentation with a response.
+
+    Raises:
+        UserError: with the reason that most of them have.
+    """
+    for truth, what in ((True, "bona fide presentation"), (False, "attack")):
+        rows = table.bona_fide == truth
+        if rows.any() and not table.responded[rows].any():
+            reasons, counts = np.unique(table.reason[rows], return_counts=True)
+            raise UserError(
+                f"no {what} of {int(rows.sum())} can be judged ({reasons[counts.argmax()]}); give "
+                "--modalities that the data has"
+            )
+
+
+def _of(modalities: Sequence[str]) -> str:
+    return f", {' + '.join(modalities)}" if modalities else ""
 
 
 def threshold_of(

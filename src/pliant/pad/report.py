@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pliant.pad import appendix, markup, score_sections, sections
+from pliant.pad import appendix, markup, modal_sections, score_sections, sections
 from pliant.pad.markup import text
 from pliant.pad.sections import Record, Section, is_classification, tiers_of
 from pliant.pad.svg import stylesheet
@@ -21,6 +21,9 @@ SECTIONS = (
     sections.tiers,
     sections.cost,
     sections.species,
+    modal_sections.modalities,
+    modal_sections.vote,
+    score_sections.nonresponse,
     sections.det,
     appendix.histograms,
     appendix.agreement,
