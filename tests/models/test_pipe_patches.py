@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pliant.models.pipe_patches import PatchMean, corners, patches
-from pliant.models.pipenet import pipenet
+from pliant.models.pipenet import pipenet, subsets, without
 
 
 def test_the_nine_places_by_hand() -> None:
@@ -52,6 +52,17 @@ def test_one_crop_is_the_middle() -> None:
     middle = frame[..., 2:6, 2:6]
     assert torch.equal(PatchMean(net, patch=4, crops=1)(frame), net(middle))
     assert len(patches(frame, 4, 36)) == 36
+
+
+def test_subsets_against_images_with_zeros() -> None:
+    torch.manual_seed(0)
+    names = ("colour", "depth", "infrared")
+    net = PatchMean(pipenet(dict.fromkeys(names, "resnet18")), patch=16, crops=36).eval()
+    frames = torch.rand(2, 9, 24, 24)
+    with torch.inference_mode():
+        found = net.of_subsets(frames, subsets())
+        for kept, logits in zip(subsets(), found, strict=True):
+            assert torch.allclose(logits, net(without(frames, kept)), atol=1e-5)
 
 
 def test_other_numbers_of_crops_are_refused() -> None:

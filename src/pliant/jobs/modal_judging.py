@@ -18,7 +18,8 @@ from pliant.data.progress import watched
 from pliant.errors import UserError
 from pliant.jobs.clip_vote import vote_clips, vote_record, write_votes
 from pliant.jobs.scoring import normalise
-from pliant.models.pipenet import subsets, without
+from pliant.models.pipe_patches import PatchMean
+from pliant.models.pipenet import subsets
 from pliant.pad.evaluation import evaluate_scores
 from pliant.pad.nonresponse import nonresponse_record
 from pliant.pad.table import ScoreTable
@@ -86,12 +87,12 @@ def modal_scores(
     device = next(run.model.parameters()).device
     found: dict[tuple[str, ...], list[np.ndarray]] = {kept: [] for kept in chosen}
     loader = DataLoader(crops, batch_size=batch_size)
-    run.model.eval()
+    net = run.model.eval().net
+    assert isinstance(net, PatchMean)
     with run.model.use(next(iter(run.tiers))):
         for batch in watched(loader, len(loader), "scoring"):
             images = normalise(batch["image"].to(device), run.preprocessing)
-            for kept in chosen:
-                logits = run.model(without(images, kept, crops.modalities))
+            for kept, logits in zip(chosen, net.of_subsets(images, chosen), strict=True):
                 found[kept].append(logits.double().softmax(dim=1)[:, 1].cpu().numpy())
     return ModalScores(
         scores={kept: np.concatenate(parts) for kept, parts in found.items()},

@@ -7,12 +7,17 @@ each in four flips (none, left-right, both, upside down).
 Departure: the average is part of the network, so whatever runs the network (dev, thresholds, costs,
 latency) runs what is tested.
 
-Shapes: B = batch, C = channels, S = side of a frame, s = side of a patch, both in pixels.
+Shapes: B = batch, P = B times the patches of a frame, C = channels, K = classes, S = side of a frame
+in pixels, s = that of a patch.
 """
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from pliant.models.pipenet import PipeNet
 
 CROPS = (1, 36)
 """How many patches of a frame may be averaged: the centre alone, or nine places in four flips."""
@@ -61,7 +66,20 @@ class PatchMean(nn.Module):
         self.patch, self.crops = patch, crops
 
     def forward(self, x: Float[Tensor, "B C S S"]) -> Float[Tensor, "B K"]:
-        if x.shape[-1] == self.patch:
-            return self.net(x)
-        logits = self.net(torch.cat(patches(x, self.patch, self.crops)))
-        return logits.view(self.crops, len(x), -1).mean(dim=0)
+        cut = self.cut(x)
+        return self.mean(self.net(cut), len(x))
+
+    def of_subsets(
+        self, x: Float[Tensor, "B C S S"], chosen: Sequence[Sequence[str]]
+    ) -> list[Float[Tensor, "B K"]]:
+        """The same with each choice of modalities; `net` is a PipeNet."""
+        assert isinstance(self.net, PipeNet)
+        return [self.mean(logits, len(x)) for logits in self.net.of_subsets(self.cut(x), chosen)]
+
+    def cut(self, x: Float[Tensor, "B C S S"]) -> Float[Tensor, "P C s s"]:
+        """All patches, place by place; a patch stays as it is."""
+        return x if x.shape[-1] == self.patch else torch.cat(patches(x, self.patch, self.crops))
+
+    def mean(self, logits: Float[Tensor, "P K"], num_frames: int) -> Float[Tensor, "B K"]:
+        """Over the patches of each frame."""
+        return logits.view(-1, num_frames, logits.shape[1]).mean(dim=0)

@@ -61,21 +61,45 @@ class PipeNet(nn.Module):
             nn.Dropout(dropout), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, num_classes)
         )
 
-    def features_of(self, x: Float[Tensor, "B 3M H W"]) -> Float[Tensor, "B 512"]:
-        """What the head sees."""
+    def maps_of(self, x: Float[Tensor, "B 3M H W"]) -> dict[str, Tensor]:
+        """By modality: what its encoder and gate give, (B, D, h, w)."""
         images = dict(zip(self.modalities, self.split(x), strict=True))
         maps: dict[str, Tensor] = {}
         for key, trunk in self.trunks.items():
             names = [name for name in self.modalities if self.trunk_of[name] == key]
             found = trunk(torch.cat([images[name] for name in names]))
             maps |= dict(zip(names, found.chunk(len(names)), strict=True))
-        parts = [self.excite[name](maps[name]) for name in self.modalities]
+        return {name: self.excite[name](maps[name]) for name in self.modalities}
+
+    def fuse(self, maps: Mapping[str, Tensor]) -> Float[Tensor, "B 512"]:
+        """What the head sees of all modalities' maps."""
+        parts = [maps[name] for name in self.modalities]
         size = min((part.shape[2], part.shape[3]) for part in parts)
         even = [p if p.shape[2:] == size else F.adaptive_avg_pool2d(p, size) for p in parts]
         return self.fusion(torch.cat(even, dim=1)).mean((2, 3))
 
+    def features_of(self, x: Float[Tensor, "B 3M H W"]) -> Float[Tensor, "B 512"]:
+        """What the head sees."""
+        return self.fuse(self.maps_of(x))
+
     def forward(self, x: Float[Tensor, "B 3M H W"]) -> Float[Tensor, "B K"]:
         return self.head(self.features_of(x))
+
+    def of_subsets(
+        self, x: Float[Tensor, "B 3M H W"], chosen: Sequence[Sequence[str]]
+    ) -> list[Float[Tensor, "B K"]]:
+        """The logits with each choice of modalities, the others zeros; see `without`.
+
+        Every image is encoded once, and zeros once for all. In eval mode alone: batch norms of a
+        training step would see other batches.
+        """
+        seen, blank = self.maps_of(x), self.maps_of(torch.zeros_like(x[:1]))
+        return [
+            self.head(
+                self.fuse({n: seen[n] if n in kept else blank[n].expand_as(seen[n]) for n in seen})
+            )
+            for kept in chosen
+        ]
 
     def split(self, x: Float[Tensor, "B 3M H W"]) -> tuple[Tensor, ...]:
         """The modalities' images, (B, 3, H, W) each.
