@@ -14,6 +14,7 @@ be decoded. Frames are counted by decoding from the start, never by seeking, whi
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from pliant.errors import UserError
 from pliant.runtime.images import BadImage, read_image
 from pliant.runtime.video import Footage, Frame
 
+T = TypeVar("T")
 FRAMES = "8"
 """The rule of video readers where none is given."""
 MOST_FRAMES = 1000
@@ -69,7 +71,7 @@ def place(pick: str, count: int) -> int:
     return min((2 * k + 1) * count // (2 * parts), max(0, count - 1))
 
 
-def pick_some(names: Sequence[str], rule: str) -> list[str]:
+def pick_some(names: Sequence[T], rule: str) -> list[T]:
     """The same rule for a clip that lies there as images, in their order."""
     places = {min(place(pick, len(names)), len(names) - 1) for pick in picks(rule)}
     return [names[k] for k in sorted(places)] if names else []
