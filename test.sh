@@ -9,4 +9,5 @@ if [ -z "${PLIANT_VENV:-}" ]; then
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[dev]"
 fi
-exec "$venv/bin/python" -m pytest "$@"
+# whole files at a time, so that what a file sets up once is set up once
+exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
