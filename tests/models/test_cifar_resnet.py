@@ -86,7 +86,7 @@ def test_start():
     torch.manual_seed(0)
     net = resnet56()
     conv = net.get_submodule("layer3.8.conv2")
-    assert float(conv.weight.std()) == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
+    assert float(conv.weight.detach().std()) == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
     assert all(
         bool((m.weight == 1).all() and (m.bias == 0).all())
         for m in net.modules()
