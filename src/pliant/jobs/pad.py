@@ -1,4 +1,6 @@
-"""`pliant pad ...`: judge a score file, compare two, fit a threshold, plan a test; no model needed.
+"""`pliant pad ...`: judge a score file, compare two, fit a threshold, plan a test.
+
+Only `adapt` needs a model: it makes a run fit for a new camera (adapt.py).
 
 A score file is a CSV with a header: bona_fide (true or false) and score (in [0, 1], higher is more
 bona fide) are needed; subject, presentation, species, reason and columns to slice by are welcome.
@@ -11,8 +13,10 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from pliant.errors import UserError
+from pliant.jobs.adapt import adapt
 from pliant.jobs.folders import appearing, refuse_existing
 from pliant.jobs.pad_summary import (
+    adapt_summary,
     compare_summary,
     convert_summary,
     evaluate_summary,
@@ -21,6 +25,8 @@ from pliant.jobs.pad_summary import (
 )
 
 __all__ = [
+    "adapt",
+    "adapt_summary",
     "compare",
     "compare_summary",
     "convert",
@@ -36,6 +42,7 @@ VERBS = {
     "evaluate": "judge a score file: error rates with intervals, curves, slices; JSON and HTML",
     "compare": "judge two systems on the same presentations: differences with intervals",
     "threshold": "fit a threshold on dev scores and keep it with its evidence",
+    "adapt": "make a run fit for a new camera from a few minutes of captures",
     "plan": "how many presentations prove a claim, as a capture checklist",
     "convert": "write a score file in pliant's or bob's spelling",
 }

@@ -107,6 +107,58 @@ def threshold_summary(result: Mapping[str, Any]) -> list:
     ]
 
 
+def adapt_summary(result: Mapping[str, Any]) -> list:
+    """Every tier before and after, then what should be known about that."""
+    from rich import box
+    from rich.table import Table
+
+    first, judged = result["tiers"][0], result["judged"]
+    how = (
+        "on its test split"
+        if judged["unit"] == "test split"
+        else f"cross-fitted by {judged['unit']} in {judged['num_parts']} parts"
+    )
+    table = Table(
+        "tier", "", "threshold", "APCER worst", "BPCER", "ACER",
+        title=f"{result['data']['name']}, {how}: {first['num_bona_fide']} bona fide, "
+        f"{first['num_attack']} attacks",
+        caption="in %, with 95 % intervals: Clopper-Pearson, of ACER over subjects",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for tier in result["tiers"]:
+        old = tier["threshold_before"]
+        rows = (("before", old, tier["before"]), ("after", tier["threshold"], tier["after"]))
+        for when, threshold, rates in rows:
+            found = rates or dict.fromkeys(("apcer_ap", "bpcer", "acer"))
+            cells = [_with_span(found[name]) for name in ("apcer_ap", "bpcer", "acer")]
+            value = "-" if threshold is None else f"{threshold['value']:.4f}"
+            table.add_row(tier["tier"] if when == "before" else "", when, value, *cells)
+    worse = [tier["tier"] for tier in result["tiers"] if _is_worse_on_old_dev(tier)]
+    said = [*result["notes"]]
+    if worse:
+        said.append(
+            f"on the old dev scores ACER rises for {', '.join(worse)}: the new run is for the new "
+            "camera alone"
+        )
+    return [table, *said, f"adapted ({result['what']}): {result['out']}"]
+
+
+def _with_span(record: Mapping[str, Any] | None) -> str:
+    """Value and first interval, in percent; a dash where there is no value."""
+    if record is None:
+        return "-"
+    span = _span(record).replace(" to ", ", ")
+    rate = record["rate"] if "rate" in record else record["value"]
+    return f"{100 * rate:.1f}" + (f" [{span}]" if span else "")
+
+
+def _is_worse_on_old_dev(tier: Mapping[str, Any]) -> bool:
+    old = tier["old_dev"]
+    if not old or not old["before"]["acer"] or not old["after"]:
+        return False
+    return old["after"]["acer"]["value"] > old["before"]["acer"]["value"]
+
+
 def plan_summary(result: Mapping[str, Any]) -> list:
     """A table per claim, and the sum of the checklist."""
     from rich.table import Table
