@@ -7,8 +7,8 @@ each in four flips (none, left-right, both, upside down).
 Departure: the average is part of the network, so whatever runs the network (dev, thresholds, costs,
 latency) runs what is tested.
 
-Shapes: B = batch, P = B times the patches of a frame, C = channels, K = classes, S = side of a frame
-in pixels, s = that of a patch.
+Shapes: B = batch, P = B times the patches of a frame, C = channels, K = classes, S = side of a
+frame in pixels, s = that of a patch.
 """
 
 from collections.abc import Sequence
