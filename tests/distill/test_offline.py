@@ -5,6 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from pliant.distill.families import OFFLINE
 from pliant.distill.kd import KD
 from pliant.distill.offline import OfflineTask, evaluating
 from pliant.errors import UserError
+from pliant.runtime.crop import Preprocessing
+from pliant.train.module import TrainModule
+from pliant.train.settings import TrainSettings
 
 TAPS = {
     "fitnets": (("stage2.0",), ("stage2",)),
@@ -279,6 +283,33 @@ def test_an_adaptive_network_may_be_student_and_teacher():
     task = KD().build(student, teacher, images)
     assert task.configurations(0) == [student.configuration]
     assert task(images, targets, 0)["loss"].isfinite()
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning says what is of no concern here
+def test_lightning_trains_the_student_alone():
+    torch.manual_seed(0)
+    student, teacher = (pta_mobilenet_v2(width=0.35, num_classes=2) for _ in range(2))
+    before, own_before = state(teacher), state(student)
+    taps = {"student_taps": ("net.features.18",), "teacher_taps": ("net.features.18",)}
+    task = OFFLINE["fitnets"](**taps).build(student, teacher, torch.randn(2, 3, 32, 32))
+    module = TrainModule(
+        task, TrainSettings(epochs=1, batch_size=2), preprocessing=Preprocessing(), tiers={}
+    )
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    samples = [{"image": image, "target": target} for target, image in enumerate(images)]
+    trainer = pl.Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(samples, batch_size=2))
+    assert same_state(state(teacher), before)
+    assert not same_state(state(student), own_before)
+    assert list(student.state_dict()) == list(own_before)
+    assert not [k for k in module.state_dict() if "teacher" in k]
 
 
 def test_modes_come_back_after_an_error():
