@@ -135,6 +135,8 @@ def test_a_test_split_alone_judges(base: Path, rewrite: Rewrite, tmp_path: Path)
     assert result["judged"] == {"unit": "test split", "num_parts": 1}
     assert {entry["num_subjects"] for entry in result["tiers"]} == {2}
     assert result["tiers"][0]["threshold"]["num_subjects"] == 8
+    with pytest.raises(UserError, match="all 60 captures are marked test"):
+        adapt(base, rewrite(lambda sample: replace(sample, split="test")), tmp_path / "run3")
 
 
 @pytest.mark.slow

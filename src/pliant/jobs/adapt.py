@@ -133,6 +133,10 @@ def _adapt(
 
     labels = to_scores(samples, np.zeros(len(samples)))
     held_out = np.array([sample.split == "test" for sample in samples])
+    if held_out.all():
+        raise UserError(
+            f"all {len(samples)} captures are marked test; leave some unmarked to fit on"
+        )
     check_captures(labels[~held_out], parse_policy(policy))
     if what == "head":
         if labels[~held_out].bona_fide.all():
@@ -157,7 +161,7 @@ def _adapt(
         learner = None
     adapted = adapt_to(
         scores, units_of(samples, labels), held_out, learner, policy,
-        source=f"captures {source.name}", draws=draws, seed=seed,
+        source=f"captures {source.name}{', out of fold' if learner else ''}", draws=draws, seed=seed,
     )  # fmt: skip
     if adapted.head is not None:
         set_head(run.model, adapted.head)

@@ -80,12 +80,12 @@ def fit_head(
     """
     if not 0 < strength < np.inf:
         raise ValueError(f"strength must be a finite number > 0, got {strength}")
-    x = np.asarray(features, dtype=np.float64)
-    centre = weights @ x
-    u = x - centre
-    scale = float(np.sqrt(weights @ (u**2).sum(axis=1))) or 1.0
+    u = np.array(features, dtype=np.float64)  # a copy, changed in place: captures may be many
+    before = u @ old.weight + old.bias
+    centre = weights @ u
+    u -= centre
+    scale = float(np.sqrt(weights @ np.einsum("nf,nf->n", u, u))) or 1.0
     u /= scale
-    before = x @ old.weight + old.bias
     sign = np.where(bona_fide, 1.0, -1.0)
 
     def loss_and_gradient(change: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,7 +96,7 @@ def fit_head(
 
     found = minimize(
         loss_and_gradient,
-        np.zeros(x.shape[1] + 1),
+        np.zeros(u.shape[1] + 1),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 1000, "gtol": 1e-8, "ftol": 1e-14},
