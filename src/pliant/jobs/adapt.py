@@ -159,9 +159,10 @@ def _adapt(
         )
         scores = {tier: to_scores(samples, each[:, 1]) for tier, each in found.items()}
         learner = None
+    named = f"captures {source.name}" + (", out of fold" if learner else "")
     adapted = adapt_to(
         scores, units_of(samples, labels), held_out, learner, policy,
-        source=f"captures {source.name}{', out of fold' if learner else ''}", draws=draws, seed=seed,
+        source=named, draws=draws, seed=seed,
     )  # fmt: skip
     if adapted.head is not None:
         set_head(run.model, adapted.head)
