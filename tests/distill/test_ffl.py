@@ -127,6 +127,14 @@ def test_parameter_counts_of_the_published_network(depth: int, parameters: int):
     assert count(task) == parameters + 16_228
 
 
+def test_the_fusion_module_starts_as_in_the_code():
+    torch.manual_seed(0)
+    fusion = FusionModule([64, 64], 100)
+    for layer, size in ((fusion.depthwise[0], 9 * 128), (fusion.pointwise[0], 64)):
+        deviation = float(layer.weight.detach().std())
+        assert deviation == pytest.approx(math.sqrt(2 / size), rel=0.05)
+
+
 def test_fusion_by_the_slow_way():
     torch.manual_seed(0)
     fusion = FusionModule([2, 3], 4).double().eval()
@@ -260,6 +268,11 @@ def test_the_fusion_module_has_a_weight_decay_of_its_own():
     task = FFL(fusion_decay=0.2).build(trunk(), total_steps=10)
     assert task.decay_scales == {"fusion": 0.2}
     assert all(hasattr(task, path) for path in task.decay_scales)
+    groups = task.parameter_groups(weight_decay=1e-4)
+    assert [g["weight_decay"] for g in groups] == pytest.approx([1e-4, 2e-5])
+    given = [id(p) for group in groups for p in group["params"]]
+    assert sorted(given) == sorted(id(p) for p in task.parameters())
+    torch.optim.SGD(groups, lr=0.1)
 
 
 def test_frozen_norms_stay_frozen_in_what_is_taken_out():

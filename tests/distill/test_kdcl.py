@@ -15,7 +15,7 @@ from pliant.distill.kdcl import (
     min_logit_target,
     naive_target,
 )
-from pliant.distill.peers import Networks
+from pliant.distill.peers import Answers, Networks
 from pliant.errors import UserError
 from pliant.models.cifar_resnet import cifar_resnet
 
@@ -140,13 +140,13 @@ def test_task_by_the_slow_way(target: str):
 def test_the_target_is_a_constant(target: str):
     """The gradient of a network's logits is T (q - p) / B, whatever the target is made of."""
     task = KDCL(target=target, temperature=3.0).build(peers(), total_steps=1)
-    zs = [z.clone().requires_grad_() for z in logits(2)]
-    teacher = task.teacher(torch.stack(zs), labels())
+    zs = [z.clone().requires_grad_() for z in logits(2, images=4, classes=3)]
+    teacher = task.teacher(torch.stack(zs), TARGETS)
     p = (teacher.detach() / 3).softmax(1)
-    task.peers.forward = lambda images: type("Answers", (), {"logits": zs})  # type: ignore
-    task(IMAGES, labels(), 0)["kd"].backward()
+    task.peers.forward = lambda images: Answers(zs, [])  # type: ignore[method-assign]
+    task(IMAGES, TARGETS, 0)["kd"].backward()
     for z in zs:
-        expected = 3 * ((z.detach() / 3).softmax(1) - p) / 6
+        expected = 3 * ((z.detach() / 3).softmax(1) - p) / 4
         torch.testing.assert_close(z.grad, expected, atol=1e-6, rtol=1e-5)
 
 

@@ -130,6 +130,18 @@ class FFLTask(nn.Module):
         """The adaptive network's own that a step runs; else none."""
         return list(self.peers.configurations)
 
+    def parameter_groups(self, *, weight_decay: float) -> list[dict]:
+        """For an optimiser of one's own: the sub-networks, and the fusion module with its decay.
+
+        Args:
+            weight_decay: Of the sub-networks; the authors' is 1e-4, and 1e-5 for the fusion module.
+        """
+        fusion_decay = weight_decay * self.settings.fusion_decay
+        return [
+            {"params": list(self.peers.parameters()), "weight_decay": weight_decay},
+            {"params": list(self.fusion.parameters()), "weight_decay": fusion_decay},
+        ]
+
     def forward(
         self, images: Float[Tensor, "B D S1 S2"], targets: Int[Tensor, " B"], step: int
     ) -> Losses:

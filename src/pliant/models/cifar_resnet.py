@@ -119,10 +119,10 @@ def _stage(channels: int, out: int, *, blocks: int, stride: int) -> nn.Sequentia
 
 
 def init_weights(model: nn.Module) -> None:
-    """Fresh random weights; convolutions N(0, 2 / (k k out)), batch norms 1 and 0."""
+    """Fresh random weights: convolutions N(0, 2 / (k k out)), grouped ones too; norms 1 and 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            fan_out = math.prod(module.kernel_size) * module.out_channels
             nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
         elif isinstance(module, (nn.BatchNorm2d, nn.Linear)):
             module.reset_parameters()
