@@ -249,3 +249,18 @@ def test_tiers_shows_what_a_frame_costs(run: Path, capsys) -> None:
     (row,) = json.loads(capsys.readouterr().out)["tiers"]
     assert row["macs"] == _json(run / "tiers.json")["tiers"][0]["macs"]
     assert row["latency_ms"]["median"] > 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_colour_network_votes_too(make_run, clips: Path, tmp_path: Path) -> None:
+    colour = make_run(data=clips)
+    before = (colour / "tiers.json").read_bytes()
+    result = evaluate(colour, clips, tmp_path / "out", vote="median", **FAST)
+    for row in result["tiers"]:
+        assert (row["vote"]["presentations"], row["vote"]["num_frames"]) == (4, 12)
+        assert row["threshold"]["source"] == "dev split, vote median"
+    assert (colour / "tiers.json").read_bytes() == before
+    head, *_ = (tmp_path / "out" / "scores_low.csv").read_text().splitlines()
+    assert head.endswith("reason,num_frames,num_rejected,num_missing")
+    with pytest.raises(UserError, match="sees colour alone"):
+        evaluate(colour, clips, tmp_path / "no", modalities=("depth",), **FAST)
