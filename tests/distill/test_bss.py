@@ -103,7 +103,7 @@ def test_the_attack_comes_closer_to_the_boundary_and_leaves_the_teacher():
         return (own - rival).abs()
 
     with torch.no_grad():
-        moved = boundary_samples(teacher, images, labels, classes, input_range=(-9, 9))
+        moved = boundary_samples(teacher, images, labels, classes, input_range=(-9.0, 9.0))
     assert (gap(moved) <= gap(images)).all()
     assert gap(moved).mean() < 0.5 * gap(images).mean()
     assert not moved.requires_grad

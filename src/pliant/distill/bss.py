@@ -167,7 +167,7 @@ class BSS:
 
     def build(
         self, student: nn.Module, teacher: nn.Module, example: Float[Tensor, "B D S S"]
-    ) -> "BSSTask":
+    ) -> OfflineTask:
         """The task; `example` is a batch of images on which bad input is found out.
 
         Raises:

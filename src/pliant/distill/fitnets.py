@@ -5,7 +5,8 @@ https://arxiv.org/abs/1412.6550
 
     L_HT = 1/2 ||u_h(x; W_Hint) - r(v_g(x; W_Guided); W_r)||²             (3)
 
-u_h is the teacher's hint layer, v_g the student's guided layer, r the regressor.
+u_h is the teacher's hint layer, v_g the student's guided layer, r the regressor. The number of the
+equation is from memory.
 
 Departures: the mean of the squares where the paper has half their sum, with the weight 100 that
 RepDistiller gives to it; a 1 x 1 convolution as regressor, and maps of different size are averaged

@@ -6,6 +6,8 @@ Transfer Learning", CVPR 2017. https://doi.org/10.1109/CVPR.2017.754
     G_ij(x) = Σ_{s,t} F¹_{s,t,i}(x) F²_{s,t,j}(x) / (h w)                 (1)
     L_FSP = 1/N Σ_x Σ_l λ_l ||G_l^T(x) - G_l^S(x)||²                      (2)
 
+The equations' numbers are from memory.
+
 Departures: the mean over a matrix's entries where eq. 2 has their sum, with the weight 50 that
 RepDistiller gives to it, and equal λ; within a pair, the larger map is averaged down to the
 smaller. The paper matches the matrices first and then trains on the labels alone, which is

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -137,7 +136,7 @@ class OfflineTask(nn.Module):
         """The network that does not."""
         return self._teacher[0]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "OfflineTask":
         self.teacher._apply(fn, recurse)  # `task.to(device)` takes the teacher along
         return super()._apply(fn, recurse)
 
@@ -168,7 +167,7 @@ class OfflineTask(nn.Module):
         own, taught = self.outputs(images)
         return plainly(self.loss, images.device.type, own, taught, targets, step)
 
-    def checked(self, example: Float[Tensor, "B D S S"]) -> Self:
+    def checked(self, example: Float[Tensor, "B D S S"]) -> "OfflineTask":
         """This task, after a step on `example` that changes nothing: bad input is refused here.
 
         Raises:
@@ -202,7 +201,7 @@ def check_equal_shapes(what: str, student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def check_number(right: bool, name: str, wanted: str, got: float) -> None:
+def check_number(right: bool, name: str, wanted: str, got: int | float) -> None:
     """Refuses a setting out of its range; never a NaN or an infinity."""
     if not right or not math.isfinite(got):
         raise UserError(f"{name} must be {wanted}, got {got}")

@@ -9,7 +9,7 @@ Equation numbers not checked.
 
 Departures: means over ordered pairs and triplets of distinct images where the paper has sums; the
 weights 25 and 50 are RepDistiller's. A batch with too few images for pairs (2) or triplets (3)
-costs nothing. Neither teacher's nor student's embedding need have the same length.
+costs nothing. The lengths of the two embeddings may differ.
 
 The angles take memory of B³ numbers.
 

@@ -8,7 +8,7 @@ Equation numbers not checked.
     L_SP = 1/b² Σ ||G_T - G_S||²_F over pairs of layers
     loss = CE + γ L_SP
 
-γ = 3000, as in the paper. No departures known. The features need agree in the batch alone.
+γ = 3000, as in the paper. No departures known. Of the features' shapes only the batch must agree.
 
 Shapes: B = batch, the paper's b.
 """
