@@ -166,9 +166,9 @@ def test_maps_of_other_channels_are_refused():
 
 
 def test_ramp():
-    weights = [ramp_up(e, length=80) for e in (0, 20, 40, 60, 80, 200)]
+    weights = [ramp_up(e, length=80.0) for e in (0, 20, 40, 60, 80, 200)]
     assert weights == pytest.approx([0.0067, 0.0601, 0.2865, 0.7316, 1, 1], abs=5e-5)
-    assert ramp_up(0, length=0) == 1
+    assert ramp_up(0, length=0.0) == 1
     task = FFL().build(trunk(), total_steps=300)
     assert task.ramp_steps == pytest.approx(80)
 
@@ -285,7 +285,7 @@ def test_frozen_norms_stay_frozen_in_what_is_taken_out():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("temperature", 0.0), ("weight", -1.0), ("ramp", 1.5), ("fusion_decay", -1)],
+    [("temperature", 0.0), ("weight", -1.0), ("ramp", 1.5), ("fusion_decay", -1.0)],
 )
 def test_settings_out_of_range(field: str, value: float):
     with pytest.raises(UserError, match=rf"FFL.{field} must be .*, got {value}"):

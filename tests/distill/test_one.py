@@ -104,4 +104,4 @@ def test_refusals():
     with pytest.raises(UserError, match="ONE needs 2 sub-networks or more, got 1"):
         ONE().build(peers(1), total_steps=10)
     with pytest.raises(UserError, match=r"ONE.ramp must be in \[0, 1\], got 2"):
-        ONE(ramp=2)
+        ONE(ramp=2.0)
