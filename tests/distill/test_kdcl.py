@@ -150,6 +150,14 @@ def test_the_target_is_a_constant(target: str):
         torch.testing.assert_close(z.grad, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("target", TARGET_NAMES)
+def test_nothing_is_taught_where_all_agree(target: str):
+    task = KDCL(target=target).build(peers(), total_steps=1)
+    same = logits(1, images=4, classes=3)[0]
+    task.peers.forward = lambda images: Answers([same, same], [])  # type: ignore[method-assign]
+    assert float(task(IMAGES, TARGETS, 0)["kd"]) == pytest.approx(0, abs=1e-6)
+
+
 def test_measure_sets_the_shares_of_general():
     task = KDCL(target="general").build(peers(), total_steps=1)
     assert task.shares.tolist() == [0.5, 0.5]

@@ -34,6 +34,11 @@ def test_mixture_by_loops():
     torch.testing.assert_close(gated_ensemble([zs[k] for k in order], gate[:, order]), got)
 
 
+def test_the_ensemble_of_equal_branches_is_the_branch():
+    z, shares = torch.randn(4, 3), torch.rand(4, 2).softmax(1)
+    torch.testing.assert_close(gated_ensemble([z, z], shares), z)
+
+
 def test_gate_by_loops():
     torch.manual_seed(0)
     gate = Gate(4, 3).double()

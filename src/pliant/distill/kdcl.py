@@ -1,7 +1,9 @@
 """KDCL: networks of any capacity learn from one soft target that is made of all their logits.
 
 Guo, Wang, Wu, Yu, Liang, Hu, Luo. "Online Knowledge Distillation via Collaborative Learning",
-CVPR 2020 (https://openaccess.thecvf.com; equation numbers not checked). Four targets z_t:
+CVPR 2020.
+https://openaccess.thecvf.com/content_CVPR_2020/papers/Guo_Online_Knowledge_Distillation_via_Collaborative_Learning_CVPR_2020_paper.pdf
+(equation numbers not checked). Four targets z_t:
 
     naive      logits of the network of smallest CE(z_i, y), image by image
     linear     Σ_i a_i z_i with the shares a that minimise CE, image by image
@@ -14,8 +16,8 @@ Departures: every network sees the same images, where the paper distorts them fo
 `general` is probabilities minus the one-hot label; its shares are equal until `measure` is called,
 after every epoch, with images held out.
 
-Unverified: the paper's text was not at hand; whether `linear` finds its shares by image or by batch
-is a reading, as is the error of `general`.
+Unverified: the paper's text was not at hand, the formulas are from summaries of it; that `linear`
+finds its shares by image, and the error of `general`, are readings.
 
 Shapes: N = networks, B = batch, D = channels of the image, S = side, K = classes.
 """
