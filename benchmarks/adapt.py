@@ -1,11 +1,14 @@
 """What a few captures of a new camera give a run: threshold alone, or the head too; adapt.csv.
 
-    PLIANT_DATA=... python benchmarks/adapt.py --run RUN
+    PLIANT_DATA=... python benchmarks/adapt.py --run RUN --nuaa-run RUN
 
-RUN was trained on the synthetic rig alone (`pliant train` on `pliant demo`'s data). New cameras:
-rig    other people of the rig through one fixed other camera (recapture.other_camera with the same
-       draws for every photo, others for each seed); simulated;
-nuaa   NUAA: real photos, and real printed photos, by a real camera.
+RUN was trained on the synthetic rig alone (`pliant train` on `pliant demo`'s data), the other on
+NUAA (subjects 1-6 train, 7-9 dev). New cameras:
+rig     for the first run other people of the rig through one fixed other camera, simulated
+        (recapture.other_camera with the same draws for every photo, others for each seed);
+nuaa    for the first run NUAA: real photos, and real printed photos, by a real camera;
+camera  for the second run every other photo of subjects 7-9 through such a simulated camera. Its
+        own threshold was fitted on the originals of these people, so `before` is flattered.
 For each seed some subjects are drawn; at most 25 frames of each class and of each of them, spread
 evenly, are the captures; all frames of all other subjects are judged. Every way gets the same
 captures: `before` is the run's own threshold, `threshold` refits it, `head` fits the classifier
@@ -56,6 +59,7 @@ FRAMES = 25
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--nuaa-run", type=Path, help="None: without the data set `camera`")
     parser.add_argument("--nuaa", type=Path, help="None: PLIANT_DATA/nuaa")
     parser.add_argument("--subjects", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, default=5)
@@ -68,11 +72,22 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            samples = rig_through_a_camera(Path(folder), seed)
+            samples = through_a_camera(rig_people(Path(folder)), Path(folder), seed)
             features = tier_features(run.model, samples, run.preprocessing, list(run.tiers))
             crops = pixels(run, samples)
         rows += one(run, "rig", samples, features, crops, seed, given.subjects, given.draws)
-    samples = [replace(s, split=None) for s in read_manifest(nuaa / "manifest.csv")]
+    read = read_manifest(nuaa / "manifest.csv")
+    if given.nuaa_run:
+        other, few = RunFolder.open(given.nuaa_run), [s for s in read if s.split == "dev"][::2]
+        for seed in range(given.seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                samples = through_a_camera(few, Path(folder), seed)
+                features = tier_features(
+                    other.model, samples, other.preprocessing, list(other.tiers)
+                )
+                crops = pixels(other, samples)
+            rows += one(other, "camera", samples, features, crops, seed, [1], given.draws)
+    samples = [replace(s, split=None) for s in read]
     features = tier_features(run.model, samples, run.preprocessing, list(run.tiers))
     crops = pixels(run, samples)
     for seed in range(given.seeds):
@@ -84,10 +99,14 @@ def main() -> None:
     write_atomic(given.out, text.getvalue())
 
 
-def rig_through_a_camera(folder: Path, seed: int) -> list[Sample]:
-    """Twenty people whom training has not seen, by a camera that it has not seen."""
+def rig_people(folder: Path) -> list[Sample]:
+    """Twenty people whom training has not seen."""
     settings = RigSettings(subjects=20, frames=2, seed=1)
-    samples = read_manifest(write_rig(settings, folder / "rig", progress=False))
+    return read_manifest(write_rig(settings, folder / "rig", progress=False))
+
+
+def through_a_camera(samples: Sequence[Sample], folder: Path, seed: int) -> list[Sample]:
+    """The same photos by a camera that training has not seen; the files are in `folder`."""
     found = []
     for place, sample in enumerate(samples):
         photo = recapture.other_camera(read_image(sample.path), np.random.default_rng(100 + seed))

@@ -147,7 +147,7 @@ def _with_span(record: Mapping[str, Any] | None) -> str:
     """Value and first interval, in percent; a dash where there is no value."""
     if record is None:
         return "-"
-    span = _span(record).replace(" to ", ", ")
+    span = _span(record, places=0).replace(" to ", ", ")
     rate = record["rate"] if "rate" in record else record["value"]
     return f"{100 * rate:.1f}" + (f" [{span}]" if span else "")
 
