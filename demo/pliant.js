@@ -413,11 +413,15 @@ export class Model {
     const start = performance.now();
     return this.inTurn(async () => {
       const made = await this.create(tierName, configuration);
-      const old = this.current;
+      await this.current?.session.release();
       this.current = made;
-      await old?.session.release();
       return performance.now() - start;
     });
+  }
+
+  /** Gives its memory back when what was begun is done. */
+  release() {
+    return this.inTurn(async () => this.current?.session.release());
   }
 
   /** Writes the selection's bytes, makes a session of the whole, and runs it once. */
@@ -470,8 +474,9 @@ const BROWSER_TOLERANCE = 1e-3; // contract.tolerance is for the CPU's kernels; 
 /** The largest difference of a probability from the promised ones, over all tiers and images. */
 export async function selfTest(model, goldens, progress = () => {}) {
   let worst = 0;
+  const { length } = model.contract.tiers;
   for (const [i, tier] of model.contract.tiers.entries()) {
-    progress(`self-test, tier ${i + 1} of ${model.contract.tiers.length}`);
+    progress(`self-test, tier ${i + 1} of ${length}`, i / length);
     await model.use(tier.name);
     for (const golden of goldens) {
       const { probabilities } = await model.score(golden.image, golden.box);
@@ -580,6 +585,89 @@ export function chooseFace(boxes) {
   return { box: largest };
 }
 
+// ---------------------------------------------------------------------------- the quality gate
+
+/** Beyond these nobody could judge the face; src/pliant/runtime/quality.py says why. */
+const LIMITS = { outside: 0.2, dark: 0.8, bright: 0.6, sharpness: 0.05 };
+const MIDDLE = 0.75; // side of what is measured, in multiples of the box's longer side
+const DARK_LEVEL = 24;
+const BRIGHT_LEVEL = 250;
+const GRID = 32; // cells along a side on which sharpness is measured
+const ROUNDING = 40; // beside the variance: rounding to whole levels is no detail
+
+/** Why this face cannot be judged, the worst reason first; null: nothing speaks against it. */
+export function poorQuality(measures) {
+  if (measures.outside > LIMITS.outside) return "the face is cut off at the edge of the image";
+  if (measures.dark > LIMITS.dark) return "the face is too dark";
+  if (measures.bright > LIMITS.bright) return "the face is overexposed";
+  if (measures.sharpness < LIMITS.sharpness) return "the face is blurred";
+  return null;
+}
+
+/** Four numbers on the middle of the face, from the crop that the network sees. */
+export function qualityOf(crop, box, image, cropScale) {
+  const luma = faceLuma(crop, cropScale);
+  const share = (keep) => luma.filter(keep).length / luma.length;
+  return {
+    outside: outsideShare(box, image),
+    dark: share((y) => y < DARK_LEVEL),
+    bright: share((y) => y >= BRIGHT_LEVEL),
+    sharpness: sharpness(luma),
+  };
+}
+
+/** Share of the box's area outside the image. */
+function outsideShare([x, y, width, height], image) {
+  const across = Math.max(0, Math.min(x + width, image.width) - Math.max(x, 0));
+  const down = Math.max(0, Math.min(y + height, image.height) - Math.max(y, 0));
+  return Math.max(0, 1 - (across / width) * (down / height));
+}
+
+/** Luma of the middle of the face, row by row, of as many rows as columns. */
+function faceLuma(crop, cropScale) {
+  const size = Math.sqrt(crop.length / 3);
+  const n = Math.min(size, Math.max(8, Math.floor(MIDDLE * size / cropScale + 0.5)));
+  const first = Math.floor((size - n) / 2);
+  return Uint8Array.from({ length: n * n }, (_, i) => {
+    const place = 3 * ((first + Math.floor(i / n)) * size + first + (i % n));
+    return (77 * crop[place] + 150 * crop[place + 1] + 29 * crop[place + 2]) >> 8;
+  });
+}
+
+/** Fine detail against contrast: mean L^2 / (variance + 40), L = 4 Y - its neighbours. */
+function sharpness(luma) {
+  const cells = onGrid(luma);
+  const n = Math.sqrt(cells.length);
+  let energy = 0;
+  for (let row = 1; row < n - 1; row++) {
+    for (let i = row * n + 1; i < row * n + n - 1; i++) {
+      energy += (4 * cells[i] - cells[i - n] - cells[i + n] - cells[i - 1] - cells[i + 1]) ** 2;
+    }
+  }
+  const mean = cells.reduce((sum, y) => sum + y, 0) / cells.length;
+  const variance = cells.reduce((sum, y) => sum + (y - mean) ** 2, 0) / cells.length;
+  return energy / (n - 2) ** 2 / (variance + ROUNDING);
+}
+
+/** At most 32 x 32 cells, each the mean of what lies in it, like OpenCV's INTER_AREA. */
+function onGrid(luma) {
+  const n = Math.sqrt(luma.length);
+  return n > GRID ? shrinkRows(shrinkRows(Float64Array.from(luma), n, n), n, GRID) : luma;
+}
+
+/** (n, columns) -> (columns, 32): every column's means, written as a row; twice is both ways. */
+function shrinkRows(values, n, columns) {
+  const cell = n / GRID;
+  const shrunk = new Float64Array(columns * GRID);
+  for (let i = 0; i < GRID; i++) {
+    for (let k = Math.floor(i * cell); k < Math.min(n, Math.ceil((i + 1) * cell)); k++) {
+      const weight = (Math.min(k + 1, (i + 1) * cell) - Math.max(k, i * cell)) / cell;
+      for (let j = 0; j < columns; j++) shrunk[j * GRID + i] += weight * values[k * columns + j];
+    }
+  }
+  return shrunk;
+}
+
 // ---------------------------------------------------------------------------- the verdict
 
 /** What is said about one image: the verdict, its reason, the score and all that it rests on. */
@@ -592,20 +680,27 @@ export async function examine(model, finder, picture) {
     boxes = finder ? await finder.find(canvas) : [];
     face = finder ? chooseFace(boxes) : { reason: "the face finder could not be loaded; draw the box by hand" };
   }
-  const ms = { face: performance.now() - start };
+  const ms = { face: given ? 0 : performance.now() - start };
   const seen = { boxes, box: face.box ?? null, ms, made: model.current, score: null, crop: null };
   if (face.reason) return { ...seen, verdict: "undecided", reason: face.reason };
   const scored = await model.score(image, face.box);
   Object.assign(ms, scored.ms);
-  return { ...seen, ...scored, ms, ...verdictOf(model.contract, scored) };
+  return { ...seen, ...scored, ms, ...verdictOf(model.contract, scored, poorFace(model.contract, scored, face.box, image)) };
 }
 
-function verdictOf({ task, classes }, { probabilities, made }) {
+/** Why the quality gate stops this face; null: it does not, or there is none to measure. */
+function poorFace({ task, preprocessing }, { crop }, box, image) {
+  return task === "pad" && box ? poorQuality(qualityOf(crop, box, image, preprocessing.crop_scale)) : null;
+}
+
+function verdictOf({ task, classes }, { probabilities, made }, poor) {
   if (task !== "pad") {
     const best = probabilities.indexOf(Math.max(...probabilities));
     return { verdict: "class", name: classes[best], score: probabilities[best] };
   }
   const score = probabilities[1];
+  if (!Number.isFinite(score)) return { verdict: "undecided", reason: "the model gave no finite score", score: null };
+  if (poor) return { verdict: "undecided", reason: poor, score };
   if (!made.tier?.threshold) {
     const reason = made.tier ? `no threshold is stored for ${made.tier.name}` : "a configuration of your own has no threshold";
     return { verdict: "undecided", reason, score };
@@ -706,11 +801,48 @@ const WORDS = { bona_fide: "Bona fide", attack: "Attack", undecided: "Undecided"
 const BRANCHES = { L: "light", H: "heavy", B: "both" };
 const SYNTHETIC_ALONE = "This model has seen synthetic faces alone: it is no judge of real ones.";
 
+/** What budgets count, in a few words and in more. */
+const SPANS = { pad: "face to score", classify: "picture to score" };
+const SPAN_WORDS = {
+  pad: "from the face’s box to its score: crop and network. Finding the face comes on top, the same in every tier.",
+  classify: "from the picture to its score: crop and network.",
+};
+const BUSY = { measuring: "until the tiers are measured", opening: "until the bundle is open" };
+
 /** What the page holds; tests read it. */
 export const page = {
   bundle: null, model: null, finder: null, goldens: [], picture: null, reading: null,
-  history: [], stream: null, handBox: null, measuring: false, idle: Promise.resolve(), switchMs: null, worst: null, tierMs: {},
+  history: [], stream: null, films: 0, handBox: null, switchMs: null, worst: null, tierMs: {},
+  turn: Promise.resolve(), // the last of the work in turn
+  busy: null, // "measuring" or "opening": the long work whose turn it is
+  asked: null, // the switch that was asked for last, while it waits
 };
+
+/** One thing at a time, in the order it was asked for: a picture, a switch, a measurement, another
+ * bundle. So none finds the model in a tier, or the page with a bundle, that it did not begin with.
+ * Work in turn must not wait for other work in turn. */
+function inTurn(work) {
+  const done = page.turn.then(work);
+  page.turn = done.catch(() => {});
+  return done;
+}
+
+async function busyWith(what, work) {
+  page.busy = what;
+  try {
+    return await work();
+  } finally {
+    page.busy = null;
+    $("waiting").hidden = true;
+  }
+}
+
+/** A picture in its turn; who has to wait is told for what. */
+function pictureInTurn(work) {
+  $("waiting").hidden = !page.busy;
+  $("waiting").textContent = `Waits ${BUSY[page.busy]}`;
+  return inTurn(work);
+}
 
 function showProblem(problem) {
   if (!(problem instanceof Refused)) console.error(problem);
@@ -734,8 +866,8 @@ async function attempt(work) {
 async function openPage() {
   page.finding = FaceFinder.load().then((finder) => { page.finder = finder; }, (problem) => console.error(problem));
   const buffer = await fetchBundle();
-  if (!buffer) return askForBundle();
-  await attempt(() => adopt(buffer)) ?? askForBundle();
+  if (!buffer) return page.busy || askForBundle();
+  await attempt(() => adopt(buffer, "the bundle"));
 }
 
 async function fetchBundle() {
@@ -751,38 +883,79 @@ function askForBundle() {
   if (page.bundle) return;
   $("opening-title").textContent = "Open a bundle";
   $("progress").textContent = "Drop a .pliant file here, or choose one. It is read by this page alone.";
+  $("progress-bar").hidden = true;
   $("choose-bundle").hidden = false;
 }
 
-/** Checks a bundle, tests it on its own images, and puts it on the bench. */
-async function adopt(buffer) {
-  stopCamera();
-  await page.idle;
-  say("checking every hash");
+/** Checks a bundle, tests it on its own images, and puts it on the bench; until then, and where it
+ * is refused, the one before stays as it was. */
+function adopt(file, name) {
+  return inTurn(() => busyWith("opening", async () => {
+    const focused = document.activeElement; // what is inert loses it
+    showOpening(name);
+    try {
+      putOnBench(await opened(file));
+    } catch (problem) {
+      askForBundle();
+      if (!(problem instanceof Refused) || !page.bundle) throw problem;
+      throw new Refused(`${problem.message} “${page.bundle.contract.name}” is still open.`);
+    } finally {
+      $("opening").hidden = page.bundle !== null;
+      $("bench").inert = false;
+      focused?.focus({ preventScroll: true });
+    }
+    await showGolden(0);
+    return page.bundle;
+  }));
+}
+
+function showOpening(name) {
+  $("opening-title").textContent = `Opening ${name}`;
+  $("opening").classList.toggle("again", page.bundle !== null);
+  $("opening").hidden = false;
+  $("choose-bundle").hidden = true;
+  $("progress-bar").hidden = false;
+  $("bench").inert = true;
+  say("reading the file", 0);
+}
+
+function say(what, share) {
+  const before = page.bundle ? `; “${page.bundle.contract.name}” stays until then` : "";
+  $("progress").textContent = what + before;
+  $("progress-bar").value = share;
+}
+
+async function opened(file) {
+  const buffer = file instanceof Blob ? await file.arrayBuffer() : file;
+  say("checking every hash", 0.05);
   const bundle = await openBundle(buffer);
   const goldens = await Promise.all(bundle.contract.golden.map((golden) => decodeGolden(golden, bundle)));
   const model = new Model(bundle);
-  const worst = await selfTest(model, goldens, say);
-  await page.finding;
   const memory = remembered(bundle.hash);
-  const first = model.tier(memory.tier) ?? model.tier(bundle.contract.default_tier);
-  await model.use(first.name);
-  const old = page.model;
+  try {
+    const worst = await selfTest(model, goldens, (what, share) => say(what, 0.1 + 0.8 * share));
+    say("loading the face finder", 0.9);
+    await page.finding;
+    const first = model.tier(memory.tier) ?? model.tier(bundle.contract.default_tier);
+    await model.use(first.name);
+    return { bundle, goldens, model, worst, memory };
+  } catch (problem) {
+    await model.release();
+    throw problem;
+  }
+}
+
+function putOnBench({ bundle, goldens, model, worst, memory }) {
+  stopCamera();
+  page.model?.release();
   Object.assign(page, {
-    bundle, model, goldens, worst, history: [], reading: null, handBox: null, switchMs: null,
+    bundle, model, goldens, worst, history: [], reading: null, handBox: null, switchMs: null, asked: null,
     tierMs: isObject(memory.ms) ? memory.ms : {},
   });
-  old?.inTurn(() => old.current.session.release());
   furnish();
   $("found").textContent = ""; // of the bundle before
   $("budget").value = $("budget").defaultValue;
-  if (memory.tier && first.name === memory.tier) $("budget").value = memory.budget;
-  await showGolden(0);
-  return bundle;
-}
-
-function say(what) {
-  $("progress").textContent = what;
+  if (memory.tier && model.current.tier.name === memory.tier) $("budget").value = memory.budget;
 }
 
 /** Everything that depends on the bundle alone. */
@@ -793,10 +966,13 @@ function furnish() {
   $("notice").textContent = SYNTHETIC_ALONE;
   $("notice").hidden = contract.task !== "pad" || !contract.provenance.data?.synthetic;
   $("trace-meaning").textContent = `higher = more ${contract.task === "pad" ? "bona fide" : "probable"}`;
-  $("opening").hidden = true;
   $("bench").hidden = false;
   $("open-bundle").hidden = false;
   $("by-hand").hidden = contract.task !== "pad";
+  $("time-name").textContent = SPANS[contract.task];
+  $("budget-meaning").textContent = `from ${SPANS[contract.task]}`;
+  $("ms-meaning").textContent = `ms: the median here ${SPAN_WORDS[contract.task]}`;
+  $("whole-time").hidden = contract.task !== "pad"; // nothing is to be found: it would be the same
   $("custom").hidden = !contract.selection.num_blocks;
   fillSamples();
   fillTiers();
@@ -811,7 +987,7 @@ function fillSamples() {
     const canvas = element("canvas", { width: size, height: size });
     paintCrop(canvas, cropSquare(golden.image, golden.box, page.bundle.contract.preprocessing));
     const button = element("button", { type: "button", ariaLabel: `test image ${i + 1}` }, canvas);
-    button.addEventListener("click", () => attempt(() => showGolden(i)));
+    button.addEventListener("click", () => attempt(() => pictureInTurn(() => showGolden(i))));
     return element("li", {}, button);
   }));
 }
@@ -850,6 +1026,7 @@ async function showGolden(i) {
 }
 
 async function showPhoto(file) {
+  refuseUnless(page.bundle, "This is no bundle; open one first, then a photo.");
   const image = await decodeImage(file);
   stopCamera();
   unpressSamples();
@@ -866,23 +1043,29 @@ async function showPicture(image, box, words) {
   canvas.height = image.height;
   canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   setHandBox(null);
-  page.picture = { image, canvas, box };
+  page.picture = { image, canvas, box, film: null };
   $("source").textContent = words;
   await look();
 }
 
-/** Scores what is on the stage and shows it. */
+/** Scores what is on the stage and shows it; in turn alone. */
 async function look() {
-  await page.idle; // while tiers are measured, the one in use is not the one that was chosen
   if (!page.picture) return;
   const { picture } = page;
-  const reading = await examine(page.model, page.finder, { ...picture, box: page.handBox ?? picture.box });
-  if (picture === page.picture) show(reading);
+  show(await examine(page.model, page.finder, { ...picture, box: page.handBox ?? picture.box }), picture);
+}
+
+let looks = 0;
+/** Looks again at the same picture; of several times that wait only the last is needed. */
+function lookAgain() {
+  const mine = ++looks;
+  return inTurn(() => (mine === looks ? look() : null));
 }
 
 async function startCamera() {
   refuseUnless(navigator.mediaDevices?.getUserMedia, "The browser offers no camera here; choose a photo.");
   let stream;
+  $("camera").disabled = true; // a second click while the browser asks would open a second stream
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: "user", width: { ideal: 640 }, height: { ideal: 480 } },
@@ -891,8 +1074,11 @@ async function startCamera() {
     throw new Refused(problem.name === "NotAllowedError"
       ? "The camera was not allowed; allow it in the browser's address bar, or choose a photo."
       : "No camera could be opened; choose a photo.");
+  } finally {
+    $("camera").disabled = false;
   }
   page.stream = stream;
+  page.films += 1;
   for (const track of stream.getTracks()) track.addEventListener("ended", stopCamera);
   $("video").srcObject = stream;
   await $("video").play();
@@ -927,9 +1113,11 @@ function setCameraWords(on) {
 async function watch(stream) {
   while (page.stream === stream) {
     await nextFrame($("video"));
-    if (page.stream !== stream || page.measuring) continue;
-    grabFrame($("video"));
-    await look();
+    await inTurn(async () => {
+      if (page.stream !== stream) return;
+      grabFrame($("video"));
+      await look();
+    });
   }
 }
 
@@ -951,7 +1139,7 @@ function grabFrame(video) {
   }
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(video, 0, 0);
-  page.picture = { canvas, box: null, image: context.getImageData(0, 0, canvas.width, canvas.height) };
+  page.picture = { canvas, box: null, film: page.films, image: context.getImageData(0, 0, canvas.width, canvas.height) };
 }
 
 // ---- a box drawn by hand
@@ -974,11 +1162,11 @@ async function toggleHandBox() {
   if (page.handBox) {
     setHandBox(null);
     if (page.picture) page.picture.box = null;
-    return look();
+    return lookAgain();
   }
   setHandBox(page.reading?.box ?? centredBox(page.picture.canvas));
   $("stage").focus();
-  return look();
+  return lookAgain();
 }
 
 function centredBox({ width, height }) {
@@ -997,7 +1185,7 @@ function moveHandBox(event) {
   setHandBox(event.shiftKey
     ? [x - right / 2, y - down / 2, Math.max(8, width + right), Math.max(8, height + down)]
     : [x + right, y + down, width, height]);
-  attempt(look);
+  attempt(lookAgain);
 }
 
 /** Where a pointer is, in pixels of the picture. */
@@ -1028,7 +1216,7 @@ function drawHandBox(event) {
   };
   const stop = () => {
     stage.removeEventListener("pointermove", grow);
-    attempt(look);
+    attempt(lookAgain);
   };
   stage.addEventListener("pointermove", grow);
   stage.addEventListener("lostpointercapture", stop, { once: true });
@@ -1036,10 +1224,10 @@ function drawHandBox(event) {
 
 // ---- what is shown about an image
 
-function show(reading) {
+function show(reading, { film }) {
   page.reading = reading;
   page.history.push({
-    score: reading.score, verdict: reading.verdict, tier: reading.made.tier?.name ?? reading.made.configuration,
+    score: reading.score, verdict: reading.verdict, tier: reading.made.tier?.name ?? reading.made.configuration, film,
   });
   page.history.splice(0, page.history.length - HISTORY);
   showVerdict(reading);
@@ -1084,9 +1272,11 @@ function showFigures({ score, made, ms, crop }) {
   const limit = made.tier?.threshold;
   $("score").textContent = score === null ? "–" : score.toFixed(3);
   $("threshold").textContent = limit ? limit.value.toFixed(3) : "none";
-  const parts = [ms.face > 0.5 && `face ${ms.face.toFixed(0)}`, ms.crop && `crop ${ms.crop.toFixed(0)}`].filter(Boolean);
-  $("time").replaceChildren(ms.model ? `${ms.model.toFixed(1)} ms` : "–",
-    ...(parts.length ? [element("small", {}, `${parts.join(", ")} ms`)] : []));
+  const toScore = score === null ? 0 : ms.crop + ms.model; // as budgets count it
+  $("time").replaceChildren(toScore ? `${toScore.toFixed(1)} ms` : "–",
+    ...(toScore ? [element("small", {}, "crop and network")] : []));
+  $("whole").replaceChildren(ms.face || toScore ? `${(ms.face + toScore).toFixed(0)} ms` : "–",
+    element("small", {}, ms.face ? `${ms.face.toFixed(0)} to find the face` : "the box was given"));
   if (crop) paintCrop($("crop"), crop);
   $("crop").classList.toggle("stale", !crop);
 }
@@ -1117,44 +1307,64 @@ function placeRect(rect, box) {
   for (const [i, name] of ["x", "y", "width", "height"].entries()) rect.setAttribute(name, box[i].toFixed(1));
 }
 
-/** The last scores, oldest left; a gap where there was none; the threshold as it is now. */
+/** The last scores, oldest left. A line joins the frames of one run of the camera, photos stay dots;
+ * each stretch of one tier has the threshold of that tier. */
 function showTrace({ made, score }) {
-  const width = Math.max(LEAST_SHOWN, page.history.length) - 1;
-  const start = width + 1 - page.history.length;
-  const points = page.history.map((entry, i) => ({ ...entry, x: start + i, y: 100 * (1 - entry.score) }));
-  let [line, pen, switches] = ["", "M", ""];
-  for (const [i, point] of points.entries()) {
-    if (i && point.tier !== points[i - 1].tier) switches += `M${point.x - 0.5} 0V100`;
-    if (point.score === null) pen = "M";
-    else {
-      line += `${pen}${point.x} ${point.y.toFixed(2)}`;
-      pen = "L";
-    }
-  }
+  const places = Math.max(LEAST_SHOWN, page.history.length);
+  const start = places - page.history.length;
+  const points = page.history.map((entry, i) => ({ ...entry, x: start + i, y: heightOf(entry.score) }));
   const dots = (keep) => points.filter((point) => point.score !== null && keep(point))
-    .map(({ x, y }) => `M${x} ${y.toFixed(2)}h0`).join("");
-  $("trace-line").setAttribute("d", line);
-  $("trace-switches").setAttribute("d", switches);
+    .map(({ x, y }) => `M${x} ${y}h0`).join("");
+  $("trace-line").setAttribute("d", lineThrough(points));
   for (const verdict of ["bona_fide", "attack", "undecided"]) {
     $(`trace-${verdict}`).setAttribute("d", dots((point) => (WORDS[point.verdict] ? point.verdict : "undecided") === verdict));
   }
   $("trace").classList.toggle("dense", page.history.length > HISTORY / 2);
-  $("trace").setAttribute("viewBox", `0 0 ${width} 100`);
-  showLimit(made.tier, width);
+  $("trace").setAttribute("viewBox", `-0.5 0 ${places} 100`);
+  showLimits(stretches(points));
+  const words = limitWords(made.tier);
+  $("trace-label").textContent = words;
   const scored = points.filter((point) => point.score !== null).length;
-  $("trace-words").textContent = `${scored} scores; the latest ${score === null ? "was none" : score.toFixed(3)}`;
+  $("trace-words").textContent = [`${scored} scores`, `the latest ${score === null ? "was none" : score.toFixed(3)}`, words]
+    .filter(Boolean).join("; ");
 }
 
-function showLimit(tier, width) {
-  const value = tier?.threshold?.value;
-  const interval = intervalOf(tier);
-  const [low, high] = interval ?? [0, 0];
-  $("trace-threshold").setAttribute("d", value === undefined ? "" : `M0 ${100 * (1 - value)}H${width}`);
-  $("trace-band").setAttribute("width", width);
-  $("trace-band").setAttribute("y", 100 * (1 - high));
-  $("trace-band").setAttribute("height", 100 * (high - low));
-  $("trace-label").textContent = value === undefined ? "" : `accept from ${value.toFixed(2)}` +
-    (interval ? `, interval ${low.toFixed(2)} to ${high.toFixed(2)}` : "");
+const heightOf = (score) => (100 * (1 - score)).toFixed(2);
+
+function lineThrough(points) {
+  const joined = (one, other) => one.film !== null && one.film === other.film && one.score !== null && other.score !== null;
+  return points.slice(1).map((point, i) => [points[i], point]).filter(([one, other]) => joined(one, other))
+    .map(([one, other]) => `M${one.x} ${one.y}L${other.x} ${other.y}`).join("");
+}
+
+/** Where each tier was in use, from half a place before its first score to half behind its last. */
+function stretches(points) {
+  const found = [];
+  for (const { tier, x } of points) {
+    if (found.at(-1)?.tier === tier) found.at(-1).to = x + 0.5;
+    else found.push({ tier, from: found.length ? x - 0.5 : -0.5, to: x + 0.5 });
+  }
+  return found;
+}
+
+function showLimits(found) {
+  let [limits, bands] = ["", ""];
+  for (const { tier: name, from, to } of found) {
+    const tier = page.model.tier(name); // none: a configuration of one's own
+    const interval = intervalOf(tier);
+    if (tier?.threshold) limits += `M${from} ${heightOf(tier.threshold.value)}H${to}`;
+    if (interval) bands += `M${from} ${heightOf(interval[0])}H${to}V${heightOf(interval[1])}H${from}Z`;
+  }
+  $("trace-threshold").setAttribute("d", limits);
+  $("trace-band").setAttribute("d", bands);
+  $("trace-switches").setAttribute("d", found.slice(1).map(({ from }) => `M${from} 0V100`).join(""));
+}
+
+function limitWords(tier) {
+  if (!tier?.threshold) return "";
+  const [low, high] = intervalOf(tier) ?? [];
+  return `${tier.name} accepts from ${tier.threshold.value.toFixed(2)}` +
+    (low === undefined ? "" : `, interval ${low.toFixed(2)} to ${high.toFixed(2)}`);
 }
 
 // ---- tiers
@@ -1192,6 +1402,7 @@ function showTierMs() {
     const ms = page.tierMs[tier.name];
     $("tier-list").children[i].querySelector(".ms").textContent = Number.isFinite(ms) ? `${ms.toFixed(1)} ms` : "";
   }
+  $("ms-meaning").hidden = !Object.values(page.tierMs).some(Number.isFinite);
 }
 
 async function switchTier() {
@@ -1200,15 +1411,20 @@ async function switchTier() {
   await switchTo(tier.name, tier.configuration);
 }
 
-let asked = 0;
 /** Switches; of several that were asked for meanwhile only the last is carried out. */
-async function switchTo(tierName, configuration) {
-  const mine = ++asked;
-  await page.idle;
-  await page.model.queue;
-  if (mine !== asked) return;
-  page.switchMs = await page.model.use(tierName, configuration);
-  showConfiguration();
+function switchTo(tierName, configuration) {
+  const asked = page.asked = { tierName, configuration };
+  if (page.busy) $("switched").textContent = `waits ${BUSY[page.busy]}`;
+  return inTurn(() => (asked === page.asked ? carryOut(asked) : null));
+}
+
+async function carryOut(asked) {
+  try {
+    page.switchMs = await page.model.use(asked.tierName, asked.configuration);
+  } finally {
+    if (page.asked === asked) page.asked = null;
+    showConfiguration();
+  }
   if (!page.stream) await look();
 }
 
@@ -1216,7 +1432,7 @@ function showConfiguration() {
   const { contract, files } = page.bundle;
   const { tier, configuration } = page.model.current;
   const place = contract.tiers.indexOf(tier);
-  if (tier) $("tier").value = place;
+  if (tier && !page.asked) $("tier").value = place; // else the thumb is where it was dragged since
   $("tier").setAttribute("aria-valuetext", tier ? tierWords(tier) : "a configuration of your own");
   $("tier").classList.toggle("elsewhere", !tier);
   for (const [i, item] of [...$("tier-list").children].entries()) item.classList.toggle("chosen", i === place);
@@ -1250,29 +1466,30 @@ function blockGlyph(letter) {
 async function findMyTier() {
   const budget = $("budget").valueAsNumber;
   refuseUnless(budget > 0, "A budget must be a number of milliseconds above 0.");
-  const { model } = page;
-  let done;
-  page.idle = new Promise((resolve) => { done = resolve; }); // pictures, switches and bundles wait for it
-  page.measuring = true;
-  $("find").querySelector("button").disabled = true;
+  const button = $("find").querySelector("button");
+  button.disabled = true;
   try {
-    page.tierMs = await measureTiers(model, (what) => { $("found").textContent = `${what} …`; });
+    await inTurn(() => busyWith("measuring", () => measureAndChoose(budget)));
   } finally {
-    page.measuring = false;
-    $("find").querySelector("button").disabled = false;
-    done();
+    button.disabled = false;
   }
-  showTierMs();
+}
+
+async function measureAndChoose(budget) {
   const { contract, hash } = page.bundle;
+  const tell = (sentence) => { $("found").textContent = sentence; };
+  page.tierMs = await measureTiers(page.model, (what) => tell(`${what} …`));
+  showTierMs();
+  const msOf = ({ name }) => `${page.tierMs[name].toFixed(1)} ms from ${SPANS[contract.task]}`;
   const best = bestWithin(contract, page.tierMs, budget);
   if (!best) {
     const fastest = contract.tiers.reduce((one, other) => (page.tierMs[one.name] <= page.tierMs[other.name] ? one : other));
-    $("found").textContent = `No tier fits ${budget} ms here; the fastest, ${fastest.name}, takes ${page.tierMs[fastest.name].toFixed(1)} ms.`;
-    return;
+    return tell(`No tier fits ${budget} ms here; the fastest, ${fastest.name}, takes ${msOf(fastest)}.`);
   }
   remember(hash, { budget, ms: page.tierMs, tier: best.name });
-  await switchTo(best.name, best.configuration);
-  $("found").textContent = `${best.name} is your tier: ${page.tierMs[best.name].toFixed(1)} ms an image, within ${budget} ms. Remembered for this bundle.`;
+  if (page.asked) return tell(`${best.name} is the best within ${budget} ms: ${msOf(best)}. You chose another meanwhile.`);
+  await carryOut({ tierName: best.name, configuration: best.configuration });
+  return tell(`${best.name} is your tier: ${msOf(best)}, within ${budget} ms. Remembered for this bundle.`);
 }
 
 // ---- a configuration of one's own
@@ -1293,7 +1510,7 @@ function nameBlock(button, i, letter) {
 
 async function turnBlock(i) {
   const { letters } = page.bundle.contract.selection;
-  const { configuration } = page.model.current;
+  const { configuration } = page.asked ?? page.model.current; // a turn may follow one that still waits
   const next = letters[(letters.indexOf(configuration[i]) + 1) % letters.length];
   await switchTo(null, configuration.slice(0, i) + next + configuration.slice(i + 1));
 }
@@ -1329,10 +1546,9 @@ async function takeFile(input) {
 /** A bundle or a photo, by its first bytes. */
 async function take(file, { bundle = false } = {}) {
   const magic = new DataView(await file.slice(0, 4).arrayBuffer());
-  if (magic.byteLength === 4 && magic.getUint32(0, true) === 0x04034b50) return adopt(await file.arrayBuffer());
+  if (magic.byteLength === 4 && magic.getUint32(0, true) === 0x04034b50) return adopt(file, `“${file.name.slice(0, 80)}”`);
   refuseUnless(!bundle, "This file is no bundle; choose one that pliant export wrote.");
-  refuseUnless(page.bundle, "This is no bundle; open one first, then a photo.");
-  return showPhoto(file);
+  return pictureInTurn(() => showPhoto(file));
 }
 
 function listenForDrops() {

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 
 from pliant.export.golden import golden_images
+from pliant.runtime import Bundle, quality
 from pliant.runtime.crop import crop_square
 
 TIMEOUT_MS = 30_000
-SIZES = {"wide": (1280, 900), "phone": (360, 740)}
+TIERS = ("low", "mid", "high", "max")
+SIZES = {"wide": (1280, 900), "phone": (390, 844), "narrow": (360, 740)}
 
 
 def ask(tab: Any, expression: str, given: Any = None) -> Any:
@@ -102,7 +105,7 @@ def page_of_its_own(browser: Any, address: str) -> Iterator[Any]:
 def open_bundle(tab: Any, path: Path) -> None:
     name = json.loads(zipfile.ZipFile(path).read("bundle.json"))["name"]
     tab.set_input_files("#bundle-file", path)
-    until(tab, "page.bundle.contract.name === given && page.reading !== null", name)
+    until(tab, "page.bundle.contract.name === given && page.reading !== null && !page.busy", name)
 
 
 def test_a_bundle_in_8_bits_runs_its_tiers_and_nothing_else(
@@ -121,6 +124,45 @@ def test_a_bundle_in_8_bits_runs_its_tiers_and_nothing_else(
     assert not tab.is_visible("#problem")
 
 
+def test_while_another_bundle_opens_its_progress_is_seen_and_the_old_one_waits(
+    page_of_its_own: Any, bundle: Path, int8_bundle: Path, tmp_path: Path
+):
+    tab = page_of_its_own
+    tab.evaluate(WATCH_OPENING)
+    tab.focus("#choose-photo")
+    bad = tmp_path / "bad.pliant"
+    bad.write_bytes(_spoiled(bundle, "score"))
+    tab.set_input_files("#bundle-file", bad)
+    tab.wait_for_selector("#problem:not([hidden])", timeout=TIMEOUT_MS)
+    assert tab.inner_text("#problem").endswith("“test model” is still open.")
+    assert tab.evaluate("[document.activeElement.id, bench.inert]") == ["choose-photo", False]
+    use_tier(tab, 2)
+    assert reading_of_sample(tab, 1)["score"] is not None
+
+    open_bundle(tab, int8_bundle)
+    assert not tab.is_visible("#opening")
+    assert not tab.is_visible("#problem")
+    seen = tab.evaluate("seen")
+    assert all(entry["inert"] and entry["drawn"] for entry in seen)
+    assert {entry["title"] for entry in seen} == {"Opening “bad.pliant”", "Opening “small.pliant”"}
+    assert "self-test, tier 2 of 2; “test model” stays until then" in [e["words"] for e in seen]
+    shares = [entry["share"] for entry in seen if "small" in entry["title"]]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.8
+
+
+WATCH_OPENING = """() => {
+  globalThis.seen = [];
+  new MutationObserver(() => seen.push({
+    title: document.getElementById("opening-title").textContent,
+    words: document.getElementById("progress").textContent,
+    share: document.getElementById("progress-bar").value,
+    inert: document.getElementById("bench").inert,
+    drawn: document.getElementById("opening").checkVisibility(),
+  })).observe(document.getElementById("progress"), { childList: true });
+}"""
+
+
 @pytest.mark.parametrize("border", ["reflect101", "replicate", "black"])
 def test_crop_is_that_of_python_bit_by_bit(tab: Any, border: str):
     random = np.random.default_rng(1)
@@ -129,18 +171,75 @@ def test_crop_is_that_of_python_bit_by_bit(tab: Any, border: str):
         image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
         box = [*random.uniform(-40, 200, 2), *random.uniform(8, 260, 2)]
         scale, size = random.uniform(0.5, 3), int(random.integers(16, 97))
-        pixels = np.dstack([image, image[..., :1]]).tobytes()
         found = ask(
             tab,
-            "Array.from(all.cropSquare({ width: given.width, height: given.height, "
-            "data: Uint8Array.from(atob(given.data), (c) => c.charCodeAt(0)) }, given.box, given))",
-            {
-                "width": width, "height": height, "box": box, "crop_scale": scale, "size": size,
-                "border": border, "data": base64.b64encode(pixels).decode(),
-            },
-        )  # fmt: skip
+            f"Array.from(all.cropSquare({PIXELS}, given.box, given))",
+            {"box": box, "crop_scale": scale, "size": size, "border": border, **_pixels(image)},
+        )
         expected = crop_square(image, box, scale=scale, size=size, border=border)
         np.testing.assert_array_equal(np.array(found, np.uint8).reshape(expected.shape), expected)
+
+
+GOOD = golden_images()[2]
+BOX = [160 + GOOD.box[0], 120 + GOOD.box[1], *GOOD.box[2:]]
+PICTURE = cv2.copyMakeBorder(GOOD.pixels, 120, 120, 160, 160, cv2.BORDER_REFLECT_101)
+LEFT_EDGE = int(BOX[0] + 0.3 * BOX[2])
+POOR = {
+    "good": (PICTURE, BOX, None),
+    "darkened": ((PICTURE * 0.08).astype(np.uint8), BOX, "the face is too dark"),
+    "overexposed": (
+        np.clip(PICTURE * 3.0 + 160, 0, 255).astype(np.uint8), BOX, "the face is overexposed"
+    ),
+    "blurred": (cv2.GaussianBlur(PICTURE, (0, 0), 6), BOX, "the face is blurred"),
+    "at the edge": (
+        np.ascontiguousarray(PICTURE[:, LEFT_EDGE:]), [BOX[0] - LEFT_EDGE, *BOX[1:]],
+        "the face is cut off at the edge of the image",
+    ),
+    "nearly at the edge": (
+        np.ascontiguousarray(PICTURE[:, int(BOX[0] + 5) :]), [BOX[0] - int(BOX[0] + 5), *BOX[1:]],
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POOR)
+def test_the_quality_gate_says_what_python_says(tab: Any, bundle: Path, name: str):
+    image, box, reason = POOR[name]
+    expected = Bundle.open(bundle).predict(image, box=box)
+    assert expected.reason == reason
+    use_tier(tab, 2)
+    examined = f"all.examine(page.model, null, {{ image: {PIXELS}, box: given.box }})"
+    found = ask(tab, examined, {"box": box, **_pixels(image)})
+    assert found["verdict"] == ("undecided" if reason else expected.verdict)
+    assert found.get("reason") == expected.reason
+    assert found["score"] == pytest.approx(expected.score, abs=1e-4)  # shown in any case
+
+
+@pytest.mark.parametrize(("size", "scale"), [(64, 1.5), (112, 1.5), (97, 1.0), (80, 2.7), (16, 4)])
+def test_the_measures_of_quality_are_pythons(tab: Any, size: int, scale: float):
+    for image, box, _ in POOR.values():
+        crop = crop_square(image, box, scale=scale, size=size, border="reflect101")
+        given = {"box": box, "crop_scale": scale, "size": size, "border": "reflect101"}
+        cropped = f"all.cropSquare({PIXELS}, given.box, given)"
+        measured = f"all.qualityOf({cropped}, given.box, given, given.crop_scale)"
+        found = ask(tab, measured, given | _pixels(image))
+        luma = quality.face_luma(crop, scale)
+        assert found["dark"] == quality.dark_share(luma)
+        assert found["bright"] == quality.bright_share(luma)
+        assert found["outside"] == pytest.approx(quality.outside_share(box, image.shape))
+        assert found["sharpness"] == pytest.approx(quality.sharpness(luma), rel=1e-4)
+
+
+def _pixels(image: np.ndarray) -> dict[str, Any]:
+    data = np.dstack([image, image[..., :1]]).tobytes()
+    height, width = image.shape[:2]
+    return {"width": width, "height": height, "data": base64.b64encode(data).decode()}
+
+
+PIXELS = (
+    "{ width: given.width, height: given.height, "
+    "data: Uint8Array.from(atob(given.data), (c) => c.charCodeAt(0)) }"
+)
 
 
 def test_switching_takes_less_than_150_ms(tab: Any):
@@ -211,6 +310,7 @@ def test_a_bad_bundle_is_refused_in_one_sentence(
     assert sentence in said
     assert said.count("\n") == 0
     assert tab.get_attribute("#problem", "role") == "alert"
+    assert not tab.is_visible("#opening")
     assert reading_of_sample(tab, 0)["score"] is not None  # the old bundle is still open
 
 
@@ -250,10 +350,12 @@ def test_a_box_by_hand_where_no_face_is_found(tab: Any, tmp_path: Path):
     assert ask(tab, "page.reading.score") is None
 
     stage = tab.locator("#stage").bounding_box()
-    left, top = stage["x"], stage["y"]
-    tab.mouse.move(left + 0.3 * stage["width"], top + 0.2 * stage["height"])
+    scale = min(stage["width"] / 320, stage["height"] / 240)
+    left = stage["x"] + (stage["width"] - 320 * scale) / 2
+    top = stage["y"] + (stage["height"] - 240 * scale) / 2
+    tab.mouse.move(left + 96 * scale, top + 48 * scale)
     tab.mouse.down()
-    tab.mouse.move(left + 0.6 * stage["width"], top + 0.8 * stage["height"], steps=4)
+    tab.mouse.move(left + 192 * scale, top + 192 * scale, steps=4)
     tab.mouse.up()
     until(tab, "page.reading.score !== null")
     x, y, width, height = ask(tab, "page.reading.box")
@@ -312,6 +414,84 @@ def test_find_my_tier_picks_the_best_within_the_budget_and_remembers(
     until(tab, "page.reading !== null")
     assert ask(tab, "page.model.current.tier.name") == best
     assert tab.input_value("#budget") == "5000"
+
+
+def start_measuring(tab: Any) -> None:
+    tab.fill("#budget", "5000")
+    tab.click("#find button")
+    until(tab, "page.busy === 'measuring'")
+    tab.wait_for_selector("#found:text('round 2 of 3')", timeout=TIMEOUT_MS)
+
+
+def test_a_tier_chosen_while_all_are_measured_stays(page_of_its_own: Any, contract: Any):
+    tab = page_of_its_own
+    start_measuring(tab)
+    tab.locator("#tier").evaluate(
+        "(slider) => { for (slider.value of [2, 0, 1]) slider.dispatchEvent(new Event('input')); }"
+    )
+    assert tab.inner_text("#switched") == "waits until the tiers are measured"
+    assert ask(tab, "page.busy") == "measuring"
+    until(tab, "!page.busy && !page.asked && page.model.current.tier.name === 'mid'")
+    ask(tab, "page.turn")
+    assert ask(tab, "page.reading.made.tier.name") == "mid"
+    assert tab.input_value("#tier") == "1"
+    assert tab.inner_text("#tier-list .chosen b") == "mid"
+    assert tab.inner_text("#found").startswith("max is the best within 5000 ms")
+    assert set(ask(tab, "page.tierMs")) == {tier["name"] for tier in contract["tiers"]}
+    # no score of a tier that was measured, or passed over, came between
+    assert {entry["tier"] for entry in ask(tab, "page.history")} == {"high", "mid"}
+
+
+def test_a_photo_dropped_while_all_are_measured_is_scored_in_the_tier_found(page_of_its_own: Any):
+    tab = page_of_its_own
+    start_measuring(tab)
+    before = ask(tab, "page.history.length")
+    tab.evaluate(DROP, ["photo.png", base64.b64encode(golden_images()[4].png).decode()])
+    tab.wait_for_selector("#waiting:not([hidden])")
+    assert tab.inner_text("#waiting") == "Waits until the tiers are measured"
+    assert "Test image 1" in tab.inner_text("#source")  # as the verdict beside it
+    tab.wait_for_selector("#source:text('photo.png')", timeout=TIMEOUT_MS)
+    ask(tab, "page.turn")
+    assert not tab.is_visible("#waiting")
+    assert ask(tab, "page.reading.made.tier.name") == "max"
+    # the old picture in the tier found, then the photo in it
+    tiers = [entry["tier"] for entry in ask(tab, "page.history")[before:]]
+    assert tiers == ["max", "max"]
+
+
+def test_a_bundle_opened_while_all_are_measured_follows(
+    page_of_its_own: Any, bundle: Path, int8_bundle: Path
+):
+    tab = page_of_its_own
+    old = ask(tab, "page.bundle.hash")
+    start_measuring(tab)
+    packed = base64.b64encode(int8_bundle.read_bytes()).decode()
+    tab.evaluate(DROP, ["small.pliant", packed])
+    tab.evaluate(DROP, ["photo.png", base64.b64encode(golden_images()[4].png).decode()])
+    tab.locator("#tier").evaluate(
+        "(slider) => { slider.value = 2; slider.dispatchEvent(new Event('input')); }"
+    )
+    tab.wait_for_selector("#source:text('photo.png')", timeout=TIMEOUT_MS)
+    ask(tab, "page.turn")
+    assert ask(tab, "[page.busy, page.asked]") == [None, None]
+    assert ask(tab, "page.bundle.contract.name") == "small model"
+    assert ask(tab, "page.model.contract === page.bundle.contract")
+    current = ask(tab, "page.model.current.tier.name")
+    assert current == ask(tab, "page.bundle.contract.default_tier")  # not the old bundle's
+    assert ask(tab, "page.tierMs") == {}
+    assert tab.inner_text("#found") == ""
+    assert not tab.is_visible("#problem")
+    assert {entry["tier"] for entry in ask(tab, "page.history")} == {current}
+    kept = json.loads(tab.evaluate("(hash) => localStorage.getItem(`pliant ${hash}`)", old))
+    assert kept["tier"] == "max"
+    assert set(kept["ms"]) == set(TIERS)
+
+
+DROP = """([name, data]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
+  dispatchEvent(new DragEvent("drop", { dataTransfer: files, cancelable: true }));
+}"""
 
 
 def test_choice_is_by_quality_and_else_by_cost(tab: Any):
@@ -375,8 +555,94 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, [role=img], [r
     e.getAttribute("aria-labelledby"))).map((e) => e.outerHTML.slice(0, 100))"""
 
 
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_what_is_read_or_reached_next_lies_below_or_beside(browser: Any, address: str, size: str):
+    tab = open_page(browser, address, size=size)
+    tab.evaluate("for (const more of document.querySelectorAll('details')) more.open = true")
+    read = tab.evaluate(PLACES)
+    names = [place["name"] for place in read]
+    assert {"photo", "verdict-word", "score", "whole", "camera", "trace", "tier"} <= set(names)
+    assert [moved for pair in pairwise(read) if (moved := _goes_back(*pair))] == []
+
+    tab.focus("#open-bundle")
+    reached = []
+    while (here := tab.evaluate("document.activeElement.dataset.place")) is not None:
+        reached.append(int(here))
+        tab.keyboard.press("Tab")
+    assert reached == sorted(set(reached))
+    assert {"open-bundle", "camera", "budget", "tier"} <= {names[place] for place in reached}
+
+
+def _goes_back(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Both names, if the second lies neither below the first nor to its right."""
+    below = other["top"] >= one["bottom"] - 2
+    beside = other["left"] >= one["right"] - 2
+    return None if below or beside else f"{one['name']}, {other['name']}"
+
+
+PLACES = """() => [...document.querySelectorAll(
+    "button, input, summary, canvas, h2, p, dd, li, [role=img]")]
+  .filter((e) => e.checkVisibility() && !e.closest(".unseen, .overlay, [aria-hidden=true]") &&
+    !e.parentElement.closest("button") && (e.textContent.trim() || !e.matches("p, li")) &&
+    (e.matches("button") || !e.querySelector("button, input, canvas")))
+  .map((e, i) => {
+    const { left, right, top, bottom } = e.getBoundingClientRect();
+    e.dataset.place = i;
+    return { name: e.id || e.className || e.textContent.slice(0, 20), left, right,
+      top: top + scrollY, bottom: bottom + scrollY };
+  })"""
+
+
+def test_times_say_what_they_count(page_of_its_own: Any, tmp_path: Path):
+    tab = page_of_its_own
+    ms = ask(tab, "page.reading.ms")
+    names = tab.locator(".figures dt").all_inner_texts()
+    assert names[2:4] == ["Face to score", "Whole picture"]
+    assert tab.inner_text("#time") == f"{ms['crop'] + ms['model']:.1f} ms\ncrop and network"
+    assert tab.inner_text("#whole").endswith("the box was given")
+    assert tab.inner_text("#find").split("\n")[-2:] == ["from face to score", "Find my tier"]
+    assert not tab.is_visible("#ms-meaning")
+
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(golden_images()[4].png)
+    tab.set_input_files("#photo-file", photo)
+    tab.wait_for_selector("#source:text('photo.png')")
+    ask(tab, "page.turn")
+    ms = ask(tab, "page.reading.ms")
+    whole = round(sum(ms.values()))
+    assert float(tab.inner_text("#whole").split(" ms")[0]) == pytest.approx(whole, abs=1)
+    assert tab.inner_text("#whole").endswith("to find the face")
+
+    tab.fill("#budget", "5000")
+    tab.click("#find button")
+    tab.wait_for_selector("#found:text('ms from face to score, within')", timeout=TIMEOUT_MS)
+    assert "Finding the face comes on top" in tab.inner_text("#ms-meaning")
+
+
+def test_photos_are_dots_in_the_trace_and_each_tier_has_its_threshold(
+    page_of_its_own: Any, contract: Any
+):
+    tab = page_of_its_own
+    for place in (1, 2, 3):
+        reading_of_sample(tab, place)
+    use_tier(tab, 0)
+    ask(tab, "page.turn")
+    reading_of_sample(tab, 4)
+    assert len(ask(tab, "page.history")) == 6
+    assert tab.get_attribute("#trace-line", "d") == ""
+    dots = "".join(tab.get_attribute(f"#trace-{v}", "d") for v in ("bona_fide", "attack"))
+    assert dots.count("M") == 6
+    high, low = (contract["tiers"][place]["threshold"] for place in (2, 0))
+    places = [(-0.5, high["value"], 21.5), (21.5, low["value"], 23.5)]
+    expected = "".join(f"M{a:g} {100 * (1 - y):.2f}H{b:g}" for a, y, b in places)
+    assert tab.get_attribute("#trace-threshold", "d") == expected
+    assert tab.get_attribute("#trace-switches", "d") == "M21.5 0V100"
+    assert tab.get_attribute("#trace-band", "d").count("Z") == 2
+    assert tab.inner_text("#trace-label").startswith(f"low accepts from {low['value']:.2f}")
+
+
 def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, address: str):
-    tab = open_page(browser, address, size="phone", reduced_motion="reduce", has_touch=True)
+    tab = open_page(browser, address, size="narrow", reduced_motion="reduce", has_touch=True)
     tab.click("#custom summary")
     tab.click("details:last-of-type summary")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
@@ -430,6 +696,11 @@ def test_a_camera_gets_verdicts(launch: Callable[..., Any], address: str, video:
     use_tier(tab, 3)  # live
     until(tab, "page.history.length > given || page.history.length === 120", seen)
     until(tab, "page.reading.made.tier?.name === 'max'")
+    assert tab.get_attribute("#trace-line", "d") != ""  # frames are joined
     tab.click("#camera")
     until(tab, "page.stream === null")
+    ask(tab, "page.turn")
+    joined = tab.get_attribute("#trace-line", "d").count("L")
+    reading_of_sample(tab, 1)  # is not joined to them; it may push the oldest out
+    assert tab.get_attribute("#trace-line", "d").count("L") in (joined, joined - 1)
     assert tab.problems == []
