@@ -266,6 +266,7 @@ def test_the_verb(base: Path, captures: Path, tmp_path: Path, capsys):
     words = ["pad", "adapt", str(base), "--data", str(captures), "--out", str(tmp_path / "run2")]
     assert main([*words, "--tiers", "low", "--draws", "20"]) == 0
     said = capsys.readouterr().out
+    assert "of ACER over subjects" in said
     assert "cross-fitted by subject in 5 parts" in said
     assert f"adapted (threshold): {tmp_path / 'run2'}" in said
     new, old = (RunFolder.open(path).tiers["high"] for path in (tmp_path / "run2", base))

@@ -31,7 +31,7 @@ def notes_on(adapted: Adapted, labels: Scores, overlap: str) -> list[str]:
     if labels.bona_fide.all():
         said.append("the captures hold no attacks: how many would be accepted is not known")
     if overlap.startswith("warning"):
-        said.append(overlap)
+        said.append(f"overlap with the training: {overlap}")
     return said
 
 

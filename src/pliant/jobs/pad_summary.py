@@ -122,7 +122,8 @@ def adapt_summary(result: Mapping[str, Any]) -> list:
         "tier", "", "threshold", "APCER worst", "BPCER", "ACER",
         title=f"{result['data']['name']}, {how}: {first['num_bona_fide']} bona fide, "
         f"{first['num_attack']} attacks",
-        caption="in %, with 95 % intervals: Clopper-Pearson, of ACER over subjects",
+        caption="in %, with 95 % intervals: Clopper-Pearson, of ACER over "
+        + ("subjects" if first["num_subjects"] else "presentations"),
         box=box.SIMPLE_HEAD,
     )  # fmt: skip
     for tier in result["tiers"]:
