@@ -21,6 +21,7 @@ from pliant.jobs.adapt_head import head_of, set_head
 from pliant.jobs.adapting import units_of
 from pliant.jobs.evaluate import evaluate
 from pliant.jobs.export import export
+from pliant.jobs.record import overlap
 from pliant.jobs.scoring import tier_probabilities, to_scores
 from pliant.pad.adapt import Head
 from pliant.pad.scores import read_scores
@@ -110,6 +111,8 @@ def test_threshold_alone(base: Path, captures: Path, tmp_path: Path):
     assert adapted["run"]["adapted"]["what"] == "head"  # how the run itself came about
     assert adapted["data"]["sha256"] == source.sha256
     assert len(adapted["data"]["subjects"]) == 10
+    said = overlap(source, opened, source.samples)
+    assert said.endswith("are subjects of the captures that the run was adapted to")
     first = json.loads((out / "tiers.json").read_text())["tiers"][0]
     assert first["before_adapting"]["threshold"] == old.tiers["low"].threshold.record
     assert json.loads((out / "adaptation.json").read_text())["tiers"] == result["tiers"]

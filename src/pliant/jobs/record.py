@@ -56,22 +56,26 @@ def of_data(
 
 def overlap(source: Source, run: Run, judged: Sequence[Sample]) -> str:
     """A sentence on whether the model has seen these people; subject names are per data set."""
-    trained = run.settings["data"]
-    here = {s.subject for s in judged if s.subject}
-    seen, tuned = (sorted(here & set(trained[f"{side}_subjects"])) for side in ("train", "dev"))
-    same = source.sha256 == trained["sha256"]
+    trained, here = run.settings["data"], {s.subject for s in judged if s.subject}
+    hashes, known = [trained["sha256"]], [
+        ("training", trained["train_subjects"]),
+        ("dev, on which thresholds are fitted", trained["dev_subjects"]),
+    ]  # fmt: skip
+    if (adapted := run.settings.get("adapted")) is not None:
+        hashes.append(adapted["data"]["sha256"])
+        known.append(("the captures that the run was adapted to", adapted["data"]["subjects"]))
     if not here or not trained["train_subjects"]:
         return "warning: unknown, because subjects are not named"
-    if not seen and not tuned:
+    seen = [(side, sorted(here & set(names))) for side, names in known if here & set(names)]
+    if not seen:
         return f"none: no name of the {len(here)} subjects occurs in training"
     said = [
         f"{len(names)} of {len(here)} subjects ({', '.join(names[:5])}{' ...' * (len(names) > 5)}) "
         f"are subjects of {side}"
-        for names, side in ((seen, "training"), (tuned, "dev, on which thresholds are fitted"))
-        if names
+        for side, names in seen
     ]
-    doubt = "" if same else ", or only share their names: the data sets differ"
-    return f"warning: {' and '.join(said)}{doubt}"
+    doubt = ", or only share their names: the data sets differ"
+    return f"warning: {' and '.join(said)}{'' if source.sha256 in hashes else doubt}"
 
 
 def of_training(run: Run) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ from pliant.pad.scores import Scores, pool_presentations
 from pliant.pad.thresholds import (
     Policy,
     Threshold,
-    _fit,  # the value alone: folds are smaller than what the policy's support is checked on
+    best_thresholds,  # the value alone: folds are smaller than what a policy asks for
     check_support,
     fit_threshold,
     parse_policy,
@@ -222,7 +222,7 @@ def threshold_value(captures: Scores, policy: Policy) -> float:
     captures = pool_presentations(captures)
     if captures.bona_fide.all():
         return float(_highest(captures, policy, None)[0])
-    return float(_fit(ThresholdGrid(captures), policy, None)[0])
+    return float(best_thresholds(ThresholdGrid(captures), policy, None)[0])
 
 
 def _highest(

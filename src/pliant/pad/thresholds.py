@@ -162,7 +162,7 @@ def fit_threshold(
         interval = percentile_interval(threshold_draws(dev, policy, draws=draws, seed=seed))
     return Threshold(
         policy=str(parsed),
-        value=float(_fit(grid, parsed, None)[0]),
+        value=float(best_thresholds(grid, parsed, None)[0]),
         source=source,
         dev_sha256=dev.sha256,
         num_bona_fide=int(dev.bona_fide.sum()),
@@ -183,7 +183,10 @@ def threshold_draws(
         return np.full(draws, parsed.number)
     grid = ThresholdGrid(dev)
     fitted = subject_bootstrap(
-        dev, lambda weights: {"threshold": _fit(grid, parsed, weights)}, draws=draws, seed=seed
+        dev,
+        lambda weights: {"threshold": best_thresholds(grid, parsed, weights)},
+        draws=draws,
+        seed=seed,
     )
     return fitted["threshold"]
 
@@ -211,7 +214,7 @@ def check_support(dev: Scores, policy: Policy) -> None:
         )
 
 
-def _fit(
+def best_thresholds(
     grid: ThresholdGrid, policy: Policy, weights: Int[np.ndarray, "D N"] | None
 ) -> Float64[np.ndarray, " D"]:
     """The best threshold of each draw, the middle of its gap; NaN where a class is missing."""
