@@ -264,3 +264,14 @@ def test_a_colour_network_votes_too(make_run, clips: Path, tmp_path: Path) -> No
     assert head.endswith("reason,num_frames,num_rejected,num_missing")
     with pytest.raises(UserError, match="sees colour alone"):
         evaluate(colour, clips, tmp_path / "no", modalities=("depth",), **FAST)
+
+
+def test_only_anti_spoofing_votes(make_run, changed, tmp_path: Path) -> None:
+    def named(s):
+        label = "b" if s.bona_fide else "a"
+        return replace(s, bona_fide=None, pai_species=None, label=label)
+
+    data = changed("named.csv", named)
+    run = make_run(classes=("a", "b"), data=data, threshold=None)
+    with pytest.raises(UserError, match="vote in anti-spoofing alone"):
+        evaluate(run, data, tmp_path / "out", vote="median", **FAST)

@@ -101,6 +101,8 @@ def evaluate(
 
     opened = RunFolder.open(run, several_modalities=True)
     kept = chosen_modalities(opened, modalities)
+    if opened.task != "pad" and vote != "mean":
+        raise UserError("frames of a clip vote in anti-spoofing alone; leave --vote out")
     scale = opened.preprocessing.crop_scale
     source = open_source(data, opened.task, detector=detector, crop_scale=scale)
     check_subjects(source.samples)
