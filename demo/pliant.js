@@ -866,7 +866,8 @@ async function attempt(work) {
 async function openPage() {
   page.finding = FaceFinder.load().then((finder) => { page.finder = finder; }, (problem) => console.error(problem));
   const buffer = await fetchBundle();
-  if (!buffer) return page.busy || askForBundle();
+  if (page.busy || page.bundle) return; // another was dropped meanwhile
+  if (!buffer) return askForBundle();
   await attempt(() => adopt(buffer, "the bundle"));
 }
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from pliant.export.golden import golden_images
-from pliant.runtime import Bundle, quality
+from pliant.runtime import quality
+from pliant.runtime.bundle import Bundle
 from pliant.runtime.crop import crop_square
 
 TIMEOUT_MS = 30_000
@@ -181,6 +182,7 @@ def test_crop_is_that_of_python_bit_by_bit(tab: Any, border: str):
 
 
 GOOD = golden_images()[2]
+assert GOOD.box is not None
 BOX = [160 + GOOD.box[0], 120 + GOOD.box[1], *GOOD.box[2:]]
 PICTURE = cv2.copyMakeBorder(GOOD.pixels, 120, 120, 160, 160, cv2.BORDER_REFLECT_101)
 LEFT_EDGE = int(BOX[0] + 0.3 * BOX[2])
