@@ -298,15 +298,34 @@ def test_a_failed_self_test_stops_it_unless_waived(tiny, photos, finds, tmp_path
     assert len(predict(path, (photos,), self_test=False)) == 3
 
 
+def test_frames_of_a_classifier_are_judged_as_python_judges_them(film, tmp_path: Path):
+    classes = make_bundle("classify")
+    path = classes.zip(tmp_path / "classes.pliant")
+    images = [cv2.resize(image, (64, 64)) for image in classes.images]
+    whole = predict(path, film(images))[-1]
+    same = Bundle.open(path).predict(images)
+    assert whole.verdict == same.verdict
+    assert whole.probabilities == pytest.approx(same.probabilities)
+    assert whole.num_frames == same.num_frames == len(images)
+
+
+def test_python_takes_text(bundle_file, photos, finds, tmp_path: Path):
+    finds(BOX)
+    trace = tmp_path / "t.csv"
+    rows = predict(str(bundle_file), str(photos), trace=str(trace))
+    assert len(rows) == 3
+    assert trace.is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"tier": "low", "budget_ms": 5.0}, "give --tier or --budget-ms"),
         ({"tier": "lwo"}, 'unknown tier "lwo"'),
         ({"reference": "x"}, "give --audit FILE too"),
-        ({"every": 2}, "--every is 1 or more frames of a video or camera, got 2"),
-        ({"every": 0}, "--every is 1 or more"),
-        ({"seconds": 2.0}, "--seconds is how long a camera is watched"),
+        ({"every": 2}, "--every is for the frames of a video or camera"),
+        ({"every": 0}, "--every must be at least 1, got 0"),
+        ({"seconds": 2.0}, "--seconds is for a camera; leave it out"),
         ({"trace": Path("x.png")}, "must end with .svg or .csv"),
     ],
 )

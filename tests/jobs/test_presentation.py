@@ -23,8 +23,8 @@ def frame(score: float | None, **changed) -> Prediction:
     return replace(made, **changed)
 
 
-def pooled(frames: list[Prediction], task: str = "pad") -> Prediction:
-    presentation = Presentation(task)
+def pooled(frames: list[Prediction]) -> Prediction:
+    presentation = Presentation("pad")
     for one in frames:
         presentation.add(one)
     found = presentation.verdict()
@@ -80,10 +80,22 @@ def test_without_a_threshold_a_score_is_no_verdict():
     assert found.verdict == "undecided(no threshold)"
 
 
-def test_for_other_tasks_the_class_named_most_often():
-    cat, dog = {"verdict": "cat", "threshold": None}, {"verdict": "dog", "threshold": None}
-    found = pooled([frame(0.9, **dog), frame(0.5, **cat), frame(0.7, **cat)], "classify")
-    assert (found.verdict, found.score, found.num_frames) == ("cat", pytest.approx(0.6), 2)
+def test_for_other_tasks_the_largest_mean_probability():
+    def named(cat: float, dog: float, cow: float) -> Prediction:
+        best = max(cat, dog, cow)
+        word = {cat: "cat", dog: "dog", cow: "cow"}[best]
+        return frame(best, verdict=word, threshold=None, probabilities=(cat, dog, cow))
+
+    frames = [named(0.51, 0.49, 0.0), named(0.0, 0.48, 0.52), named(0.5, 0.45, 0.05)]
+    presentation = Presentation("classify", ("cat", "dog", "cow"))
+    for one in frames:
+        presentation.add(one)
+    found = presentation.verdict()
+    assert found is not None
+    # no frame names the dog, and yet it is the likeliest of all frames together
+    assert (found.verdict, found.num_frames) == ("dog", 3)
+    assert found.probabilities == pytest.approx((1.01 / 3, 1.42 / 3, 0.57 / 3))
+    assert found.score == pytest.approx(1.42 / 3)
 
 
 def test_no_frames_no_verdict():

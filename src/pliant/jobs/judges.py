@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class Judge(Protocol):
 
     task: str
     """`pad` or `classify`."""
+    classes: tuple[str, ...]
+    """Of the model, in its order."""
 
     def __call__(self, image: Image) -> Prediction: ...
 
@@ -56,6 +58,7 @@ class BundleJudge:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.task = bundle, bundle.contract.task
+        self.classes = bundle.contract.classes
 
     def __call__(self, image: Image) -> Prediction:
         """The verdict on an image, a path or pixels."""
@@ -75,7 +78,7 @@ class PacedJudge:
     """
 
     def __init__(self, bundle: Bundle, budget_ms: float, *, remeasure: bool = False) -> None:
-        self.task = bundle.contract.task
+        self.task, self.classes = bundle.contract.task, bundle.contract.classes
         known = None if remeasure else latencies(bundle)
         self.paced = Paced(
             bundle,
@@ -88,6 +91,17 @@ class PacedJudge:
     def __call__(self, image: Image) -> Prediction:
         """The verdict on a frame; the next one may be judged by another tier."""
         return self.paced.predict(image)
+
+
+class _Answer(NamedTuple):
+    """What is said of one image."""
+
+    verdict: str
+    reason: str | None
+    """Why there is no verdict."""
+    score: float | None = None
+    box: Box | None = None
+    probabilities: tuple[float, ...] | None = None
 
 
 class RunJudge:
@@ -108,7 +122,8 @@ class RunJudge:
         quality: QualityLimits | None = DEFAULT_LIMITS,
     ) -> None:
         self.quality = quality
-        self.task, self._opened, self._name = opened.task, opened, name
+        self.task, self.classes = opened.task, opened.classes
+        self._opened, self._name = opened, name
         self._finder = FaceFinder(detector) if opened.task == "pad" else None
         stored = opened.tiers[name].threshold if name in opened.tiers else None
         self._threshold = stored.value if stored else None
@@ -116,7 +131,7 @@ class RunJudge:
     def __call__(self, image: Image) -> Prediction:
         """The verdict on an image, a path or pixels."""
         begun = time.perf_counter()
-        verdict, reason, score, box = self._answer(image)
+        verdict, reason, score, box, probabilities = self._answer(image)
         opened = self._opened
         return Prediction(
             verdict=undecided(reason) if reason else verdict,
@@ -129,34 +144,35 @@ class RunJudge:
             num_frames=int(score is not None),
             latency_ms=_ms_since(begun),
             synthetic=bool(opened.settings["data"].get("synthetic")),
+            probabilities=probabilities,
         )
 
-    def _answer(self, image: Image) -> tuple[str, str | None, float | None, Any]:
-        """(verdict, why there is none, score, box)."""
+    def _answer(self, image: Image) -> _Answer:
         if isinstance(image, str | Path):
             try:
                 image = read_image(image)
             except BadImage as problem:
-                return "", str(problem), None, None
+                return _Answer("", str(problem))
         if self._finder is None:
             probabilities = self._probabilities(self._crop(image, None))
             best = int(probabilities.argmax())
-            return self._opened.classes[best], None, float(probabilities[best]), None
+            each = tuple(probabilities.tolist())
+            return _Answer(self.classes[best], None, each[best], probabilities=each)
         face = choose_face(self._finder.find(image))
         if isinstance(face, Undecided):
-            return "", NO_FACE[face.reason], None, None
+            return _Answer("", NO_FACE[face.reason])
         pre, box = self._opened.preprocessing, face.box
         if face.side > largest_side(image, pre):
-            return "", "the face is too large", None, None
+            return _Answer("", "the face is too large")
         crop, scale = self._crop(image, box), pre.crop_scale
         score = float(self._probabilities(crop)[1])
         if self.quality is not None:
             poor = poor_quality(crop, box, image.shape, crop_scale=scale, limits=self.quality)
             if poor is not None:
-                return "", poor, score, box
+                return _Answer("", poor, score, box)
         if self._threshold is None:
-            return "", no_threshold(self._name), score, box
-        return "bona_fide" if score >= self._threshold else "attack", None, score, box
+            return _Answer("", no_threshold(self._name), score, box)
+        return _Answer("bona_fide" if score >= self._threshold else "attack", None, score, box)
 
     def _crop(self, image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
         return network_crop(image, box, self._opened.preprocessing)

@@ -31,7 +31,7 @@ from pliant.runtime.video import MAX_FRAMES, Footage
 
 def predict(
     model: Annotated[Path, Positional, arg(metavar="MODEL")],
-    sources: Annotated[tuple[Path, ...], Positional, arg(metavar="SOURCE...")],
+    sources: Annotated[Sequence[Path], Positional, arg(metavar="SOURCE...")],
     *,
     tier: str | None = None,
     detector: Path | None = None,
@@ -47,6 +47,7 @@ def predict(
     reference: str | None = None,
     self_test: bool = True,
     public_key: str | None = None,
+    threads: int = 1,
 ) -> list[Judged]:
     """Judge images, folders of them, a video or a camera; a verdict needs a tier with a threshold.
 
@@ -70,6 +71,7 @@ def predict(
         reference: What the lines of the audit log are known by; without it they name no image.
         self_test: Compare a bundle's scores with the promised ones first.
         public_key: Whose signature a bundle must carry: 64 hexadecimal digits, or their file.
+        threads: CPU threads inside an operator of a bundle.
 
     Returns:
         One entry per image or frame; of a video or camera the last is that of the presentation.
@@ -79,6 +81,8 @@ def predict(
         UserError: if the model, a source or the tier does not exist, options do not fit, or a
             camera stops giving frames (the verdict on those before was logged and said then).
     """
+    model, sources = Path(model), _paths(sources)
+    trace, scores, audit = (None if p is None else Path(p) for p in (trace, scores, audit))
     samples = None
     if scores is not None:
         check_scores(scores)
@@ -88,7 +92,7 @@ def predict(
     bundled = is_bundle(model)
     _check_options(
         found, bundled, tier=tier, budget_ms=budget_ms, remeasure=remeasure, every=every,
-        seconds=seconds, audit=audit, reference=reference, public_key=public_key,
+        seconds=seconds, audit=audit, reference=reference, public_key=public_key, threads=threads,
     )  # fmt: skip
     if trace is not None:
         check_trace(trace)
@@ -98,7 +102,7 @@ def predict(
         if bundled:
             bundle = Bundle.open(
                 model, tier=tier, self_test=self_test, public_key=public_key, detector=detector,
-                quality=limits,
+                quality=limits, threads=threads,
             )  # fmt: skip
             judge = _bundle_judge(bundle, found, budget_ms, remeasure)
         else:
@@ -125,7 +129,7 @@ def predict(
             else:
                 kept.append(row)
 
-        presentation = Presentation(judge.task)
+        presentation = Presentation(judge.task, judge.classes)
         # a bar and JSON lines would overwrite each other on the same terminal
         shown = sys.stderr.isatty() and not (json_lines and sys.stdout.isatty())
         if footage is None:
@@ -173,6 +177,12 @@ def predict(
     return kept
 
 
+def _paths(sources: Sequence[Path | str] | Path | str) -> tuple[Path, ...]:
+    """One source or several, as Python callers give them."""
+    several = [sources] if isinstance(sources, Path | str) else sources
+    return tuple(Path(source) for source in several)
+
+
 def _bundle_judge(bundle: Bundle, found: Sources, budget_ms: float | None, again: bool) -> Judge:
     if budget_ms is None:
         return BundleJudge(bundle)
@@ -197,17 +207,22 @@ def _check_options(found: Sources, bundled: bool, **given: Any) -> None:
         raise UserError("give --tier or --budget-ms: a budget chooses the tier itself")
     if given["remeasure"] and given["budget_ms"] is None:
         raise UserError("--remeasure is for a budget; give --budget-ms too")
-    for name in ("budget_ms", "audit", "public_key"):
-        if given[name] is not None and not bundled:
+    usual = {"threads": 1}
+    for name in ("budget_ms", "audit", "public_key", "threads"):
+        if given[name] != usual.get(name) and not bundled:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} needs a bundle; pliant export RUN --out x.pliant writes one")
     if given["reference"] is not None and given["audit"] is None:
         raise UserError("--reference is for the audit log; give --audit FILE too")
-    if given["every"] < 1 or (given["every"] > 1 and found.images):
-        raise UserError(f"--every is 1 or more frames of a video or camera, got {given['every']}")
+    if given["every"] < 1:
+        raise UserError(f"--every must be at least 1, got {given['every']}")
+    if given["every"] > 1 and found.images:
+        raise UserError("--every is for the frames of a video or camera; leave it out for images")
     seconds = given["seconds"]
-    if seconds is not None and (found.camera is None or not seconds > 0):
-        raise UserError(f"--seconds is how long a camera is watched, above 0, got {seconds:g}")
+    if seconds is not None and found.camera is None:
+        raise UserError("--seconds is for a camera; leave it out")
+    if seconds is not None and not seconds > 0:
+        raise UserError(f"--seconds must be above 0, got {seconds:g}")
 
 
 def _open(found: Sources) -> Footage:

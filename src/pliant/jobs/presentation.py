@@ -2,13 +2,17 @@
 
 Frames of a presentation are not independent trials, so more of them make the mean steadier and not
 the verdict surer. Scores of two tiers do not mix, their thresholds differ: where tiers were
-switched on the way, the tier that scored most frames decides. For other tasks the class that was
-named most often wins, with the mean of its own probabilities. A frame of poor quality counts by its
-reason alone, as one without a face does, though it has a score to look at.
+switched on the way, the tier that scored most frames decides. For other tasks the probabilities of
+each class are averaged and the largest mean wins, whatever tiers ran. A frame of poor quality
+counts by its reason alone, as one without a face does, though it has a score to look at.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from pliant.runtime.verdict import Prediction, undecided
 
@@ -18,13 +22,15 @@ class Presentation:
 
     Args:
         task: `pad` or `classify`.
+        classes: The names behind a frame's probabilities.
     """
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, classes: Sequence[str] = ()) -> None:
+        self.task, self.classes = task, classes
         self.latency_ms = 0.0
         """Of all frames together."""
         self._sums: dict[str, float] = {}
+        self._classes_sum = np.zeros(len(classes))
         self._counts: Counter[str] = Counter()
         self._last: dict[str, Prediction] = {}
         self._reasons: Counter[str | None] = Counter()
@@ -37,7 +43,9 @@ class Presentation:
         if found.score is None or not found.responded:
             self._reasons[found.reason] += 1
             return
-        group = (found.tier or found.configuration) if self.task == "pad" else found.verdict
+        if found.probabilities is not None:
+            self._classes_sum += found.probabilities
+        group = (found.tier or found.configuration) if self.task == "pad" else ""
         self._sums[group] = self._sums.get(group, 0.0) + found.score
         self._counts[group] += 1
         self._last[group] = found
@@ -46,7 +54,7 @@ class Presentation:
         """On all frames so far; None: there were none."""
         if self._newest is None:
             return None
-        whole = {"box": None, "latency_ms": self.latency_ms}
+        whole: dict[str, Any] = {"box": None, "latency_ms": self.latency_ms}
         if not self._counts:
             reason = self._reasons.most_common(1)[0][0]
             return replace(
@@ -59,7 +67,12 @@ class Presentation:
             )
         group, count = self._counts.most_common(1)[0]
         last, score = self._last[group], self._sums[group] / count
-        verdict = last.verdict  # of a class, or undecided for want of a threshold
-        if self.task == "pad" and last.threshold is not None:
+        verdict = last.verdict  # undecided for want of a threshold
+        if self.task != "pad":
+            mean = self._classes_sum / count
+            best = int(mean.argmax())
+            verdict, score = self.classes[best], float(mean[best])
+            whole["probabilities"] = tuple(mean.tolist())
+        elif last.threshold is not None:
             verdict = "bona_fide" if score >= last.threshold else "attack"
         return replace(last, verdict=verdict, score=score, num_frames=count, **whole)

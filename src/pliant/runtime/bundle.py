@@ -264,7 +264,7 @@ class Bundle:
         reason = None if used else Counter(one.reason for one in results).most_common(1)[0][0]
         if single:  # its score is shown beside the reason
             used = [one for one in results if one.probabilities is not None]
-        verdict, reason, score = self._judge(loaded, used, reason)
+        verdict, reason, score, probabilities = self._judge(loaded, used, reason)
         return Prediction(
             verdict=verdict,
             reason=reason,
@@ -276,6 +276,7 @@ class Bundle:
             num_frames=len(used),
             latency_ms=1000 * (time.perf_counter() - begun),
             synthetic=self.contract.synthetic,
+            probabilities=probabilities,
         )
 
     def _score(self, loaded: Loaded, image: Any, box: Any) -> _Frame:
@@ -308,17 +309,17 @@ class Bundle:
 
     def _judge(
         self, loaded: Loaded, used: Sequence[_Frame], reason: str | None
-    ) -> tuple[str, str | None, float | None]:
-        """(verdict, reason, score)."""
+    ) -> tuple[str, str | None, float | None, tuple[float, ...] | None]:
+        """(verdict, reason, score, probabilities of the classes)."""
         scores = [one.probabilities for one in used if one.probabilities is not None]
         if not scores:
-            return undecided(str(reason)), reason, None
+            return undecided(str(reason)), reason, None, None
         mean = np.sort(np.stack(scores), axis=0).mean(axis=0)  # sorted: any order, the same bits
         if self.contract.task != "pad":
             best = int(mean.argmax())
-            return self.contract.classes[best], None, float(mean[best])
+            return self.contract.classes[best], None, float(mean[best]), tuple(mean.tolist())
         score = float(mean[1])
         if reason is None and loaded.threshold is not None:
-            return "bona_fide" if score >= loaded.threshold else "attack", None, score
+            return "bona_fide" if score >= loaded.threshold else "attack", None, score, None
         reason = reason or no_threshold(loaded.name)
-        return undecided(reason), reason, score
+        return undecided(reason), reason, score, None

@@ -36,6 +36,9 @@ class Prediction:
     a box were given, it is the time that budgets count; else it is more, and not for a `Pacer`."""
     synthetic: bool
     """Whether the model has seen synthetic faces alone: no judge of real ones."""
+    probabilities: tuple[float, ...] | None = None
+    """Of every class, in the model's order, for other tasks than anti-spoofing; of several frames
+    the mean. None: nothing could be scored, or the score says it all."""
 
     @property
     def responded(self) -> bool:
