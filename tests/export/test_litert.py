@@ -120,7 +120,7 @@ def test_a_missing_extra_names_its_install_line(
 ):
     for name in ("litert_torch", "ai_edge_litert.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=r"pip install 'pliant\[litert\]'"):
+    with pytest.raises(UserError, match=r"-c constraints-litert.txt 'pliant\[litert\]'"):
         write_litert(small, ["low"], SHAPE, tmp_path / "net.tflite")
-    with pytest.raises(UserError, match=r"pip install 'pliant\[litert\]'"):
+    with pytest.raises(UserError, match=r"-c constraints-litert.txt 'pliant\[litert\]'"):
         run_litert(tmp_path / "net.tflite", "tier_low", images())

@@ -137,6 +137,11 @@ def test_wrong_words_are_refused(shipped, tmp_path, capsys, words, sentence) -> 
     assert not (tmp_path / "x").exists()
 
 
+def test_python_names_targets_too(tmp_path: Path):
+    with pytest.raises(UserError, match='unknown target "tf"; allowed: onnx, executorch, litert'):
+        export(tmp_path, out=tmp_path / "x.pliant", target="tf")
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.PTE", "model.tflite"])
 def test_a_bundle_is_no_single_model(shipped, tmp_path, name) -> None:
     with pytest.raises(UserError, match="a bundle is more"):

@@ -113,5 +113,6 @@ def _need(module: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as missing:
         raise UserError(
-            f"the target litert needs {missing.name}; pip install 'pliant[litert]'"
+            f"the target litert needs {missing.name}; in a venv of its own: "
+            "pip install -c constraints-litert.txt 'pliant[litert]' (docs/export.md says why)"
         ) from missing

@@ -99,13 +99,15 @@ def info_summary(result: Mapping[str, Any]) -> list:
     from rich.text import Text
 
     pre, data = result["preprocessing"], result["provenance"].get("data")
+    is_pad = result["task"] == "pad"
+    cut = f"crop {pre['crop_scale']:g} x the face" if is_pad else "the largest centred square"
     about = Table("bundle", Column(plain(result["name"]), overflow="fold"))
     for name, value in {
         "sha256": result["sha256"],
         "signed by": result["signed_by"] or "not signed",
         "task": f"{result['task']}: {', '.join(result['classes'][:20])}",
         "score": result["score"],
-        "input": f"{pre['size']} px, {pre['colour']}, crop {pre['crop_scale']:g} x the face, "
+        "input": f"{pre['size']} px, {pre['colour']}, {cut}, "
         f"border {pre['border']}, mean {pre['mean']}, std {pre['std']}",
         "default tier": result["default_tier"],
         "precision": f"{result['precision']}, {result['target']}",
@@ -126,7 +128,7 @@ def info_summary(result: Mapping[str, Any]) -> list:
     said = [plain(f"{t['name']} = {t['configuration']}") for t in result["tiers"]]
     if isinstance(data, dict) and data.get("synthetic"):
         said.append("This model has seen synthetic faces alone: it is no judge of real ones.")
-    return [about, costs, thresholds, *said]
+    return [about, costs, *([thresholds] if is_pad else []), *said]
 
 
 def _cost_row(tier: Mapping[str, Any], is_int8: bool) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 from tyro.conf import Positional, arg
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pliant.runtime.contract import BundleTier, Contract
     from pliant.train.run_folder import Run
 
+Target = Literal["onnx", "executorch", "litert"]
 DEFAULT_TIERS = ("high", "max", "mid", "low")
 """The first of these that the run has is what a bundle runs unless told otherwise."""
 SELF_TEST_TOLERANCE = {"fp32": 1e-3, "int8": 0.05}
@@ -57,7 +58,7 @@ def export(
     run: Annotated[Path, Positional, arg(metavar="RUN")],
     *,
     out: Path,
-    target: Literal["onnx", "executorch", "litert"] = "onnx",
+    target: Target = "onnx",
     int8: bool = False,
     data: Path | None = None,
     max_change: float = 0.02,
@@ -135,6 +136,8 @@ class _Made:
 
 
 def _check(*, target: str, int8: bool, data: Path | None, max_change: float) -> None:
+    if target not in get_args(Target):
+        raise UserError(f'unknown target "{target}"; allowed: {", ".join(get_args(Target))}')
     if int8 and target != "onnx":
         raise UserError(f"--int8 is for --target onnx; got --target {target}")
     if int8 and data is None:
