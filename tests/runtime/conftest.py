@@ -24,6 +24,10 @@ from onnx import TensorProto, helper, numpy_helper
 SIZE, WIDTH, BLOCKS = 32, 8, 2
 TIERS = {"low": "LL", "high": "HH"}
 THRESHOLDS = {"low": 0.5, "high": 0.4}
+SCORES = {
+    "pad": "softmax probability of bona_fide, in [0, 1]; accept iff score >= threshold",
+    "classify": "softmax probability of the most probable class, in [0, 1]",
+}
 FORGED = b"\x01\x01\x00\x00\x00"  # what the file holds before a tier is written into it
 
 
@@ -179,6 +183,22 @@ def zipped(parts: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def make_threshold(tier: str) -> dict[str, Any]:
+    value = THRESHOLDS[tier]
+    return {
+        "policy": "min_acer",
+        "value": value,
+        "source": "drawn",
+        "dev_sha256": "0" * 64,
+        "num_bona_fide": 2,
+        "num_attack": 2,
+        "num_subjects": 4,
+        "interval": [value - 0.1, value + 0.1],
+        "draws": 2000,
+        "seed": 0,
+    }
+
+
 def make_bundle(task: str = "pad") -> TinyBundle:
     from pliant.runtime import Preprocessing, crop_square, to_input
 
@@ -211,6 +231,8 @@ def make_bundle(task: str = "pad") -> TinyBundle:
         "precision": "fp32",
         "task": task,
         "classes": classes,
+        "score": SCORES[task],
+        "box": "x, y, width, height in pixels; YuNet's rule: forehead to chin",
         "preprocessing": pre.to_json(),
         "model_file": "model.onnx",
         "input_name": "image",
@@ -229,7 +251,7 @@ def make_bundle(task: str = "pad") -> TinyBundle:
                 "macs": 1000,
                 "params": 100,
                 "size_bytes": 400,
-                "threshold": {"value": THRESHOLDS[name]} if task == "pad" else None,
+                "threshold": make_threshold(name) if task == "pad" else None,
                 "dev": None,
                 "parity": {"max_abs_logits": 0.0, "images": 4},
             }

@@ -1,6 +1,7 @@
 """Folders and zips that nobody vouches for."""
 
 import os
+import shutil
 import struct
 import zipfile
 import zlib
@@ -64,7 +65,9 @@ def test_reading_more_than_allowed_or_what_is_not_there(tmp_path):
      "a.bin/", "", "a bin.png", "con", "a.bin\n", "\u00e4.bin"],
 )  # fmt: skip
 def test_names_that_lead_out_or_hide(packed, name):
-    with pytest.raises(UserError, match=r"cannot hold a file named|directory is cut off"):
+    with pytest.raises(
+        UserError, match=r"cannot hold a file named|directory is cut off|folder's entry"
+    ):
         open_archive(packed([("bundle.json", b"{}"), (name, b"x")]))
 
 
@@ -89,14 +92,42 @@ def test_extra_fields_and_comments(packed, tmp_path):
     other = b"evil.onnx"  # Info-ZIP Unicode Path: unzip and Java take this name
     path = struct.pack("<HHBI", 0x7075, 5 + len(other), 1, zlib.crc32(b"a.bin")) + other
     for header in ({"extra": path}, {"comment": b"hidden"}):
-        with pytest.raises(UserError, match=r"'a\.bin' has an extra field or a comment"):
+        with pytest.raises(UserError, match=r"'a\.bin' must be stored plainly; it has an extra"):
             open_archive(packed([("a.bin", b"1")], **header))
     data = bytearray(stored_zip({"a.bin": b"1"}))
     data[35:35] = path  # in the local header alone
     struct.pack_into("<H", data, 28, len(path))
     struct.pack_into("<I", data, len(data) - 6, data.index(b"PK\x01\x02"))
-    with pytest.raises(UserError, match="has an extra field or a comment"):
+    with pytest.raises(UserError, match="it has an extra field or a comment"):
         open_archive(write(tmp_path / "b.pliant", bytes(data)))
+
+
+def test_a_bundle_that_a_standard_tool_packed_again(tmp_path):
+    for name, data in FILES.items():
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(data)
+    path = shutil.make_archive(str(tmp_path / "again"), "zip", tmp_path / "folder")
+    with pytest.raises(UserError) as refusal:
+        open_archive(path)
+    said = str(refusal.value)
+    assert said.startswith(f"{path} was packed by another tool: 'golden/' is a folder's entry")
+    assert said.endswith("use the folder as it is, or write the file again with pliant export")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", r"is no whole bundle \(it is empty\): copy or download it again, or export it again"),
+        (stored_zip(FILES)[:-40], r"is no whole bundle \(it does not end as a bundle does\): copy"),
+        (b"\x89PNG\r\n\x1a\n", r"is no bundle \(it does not begin as one does\); give the file or"),
+        (b"\x08\x09\x12\x06pliant", "is no bundle .* give the file or the folder that pliant"),
+        (b"hi\n", "is no bundle .* or, if it was one, copy or download it again"),
+    ],
+)  # fmt: skip
+def test_the_commonest_damage_and_the_wrong_file(tmp_path, data, said):
+    with pytest.raises(UserError, match=said):
+        open_archive(write(tmp_path / "a.pliant", data))
 
 
 def test_a_stored_zip_is_the_same_everywhere():
@@ -118,7 +149,7 @@ def test_a_link_in_a_zip(packed):
 def test_bytes_before_behind_and_between(tmp_path):
     data = stored_zip(FILES)
     for changed in (b"x" + data, data + b"x", data[:-1], data[:10], b"", b"PK\x05\x06" + bytes(18)):
-        with pytest.raises(UserError, match=r"is no bundle, or is damaged|directory is cut off"):
+        with pytest.raises(UserError, match=r"is no bundle|is no whole bundle|is damaged"):
             open_archive(write(tmp_path / "a.pliant", changed))
     directory = data.index(b"PK\x01\x02")
     end = bytearray(data[-22:])
@@ -202,7 +233,7 @@ def test_too_much_and_too_many(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="no such bundle"):
+    with pytest.raises(UserError, match=r"no such bundle: .*; give the file or the folder"):
         open_archive(tmp_path / "none.pliant")
     with pytest.raises(UserError, match=r"no such bundle|cannot be read"):
         open_archive(str(tmp_path / ("x" * 300)))

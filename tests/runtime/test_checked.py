@@ -15,7 +15,11 @@ from pliant.runtime import bundle as module
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("model.onnx", b"other", "model.onnx does not match its hash"),
+        (
+            "model.onnx",
+            b"other",
+            "model.onnx does not match its hash: .* copy or download it again",
+        ),
         ("golden/0.png", b"", "golden/0.png does not match its hash"),
         ("bundle.sha256", b"0" * 64 + b"\n", "does not match bundle.sha256"),
         ("bundle.sha256", b"", "does not match bundle.sha256"),
@@ -61,7 +65,7 @@ def test_missing_files(tiny, tmp_path):
 
 @pytest.mark.parametrize("target", ["executorch", "litert"])
 def test_other_targets_name_what_runs_them(tiny, tmp_path, target):
-    tiny.record["target"] = target
+    tiny.record |= {"target": target, "selection": None}
     with pytest.raises(UserError, match=rf"this bundle is for {target}; run it in .*install"):
         Bundle.open(tiny.zip(tmp_path / "a.pliant"))
 

@@ -24,8 +24,8 @@ def test_round_trip(record):
     contract = Contract.from_json(record)
     written = json.loads(json.dumps(contract.to_json()))
     assert Contract.from_json(written) == contract
+    assert written == json.loads(json.dumps(record))  # what the file says, no more and no less
     assert written["score"].startswith("softmax probability of bona_fide")
-    assert written["tiers"][0]["threshold"] == {"value": 0.5}
     assert contract.synthetic
     assert contract.tier("low").threshold == 0.5
     assert contract.tier("none") is None
@@ -57,6 +57,19 @@ CHANGES = [
     ("name", "\x1b[31mred", "name must be printable text"),
     ("name", "\ud800", "name must be printable text"),
     ("name", "x" * 201, "a text of at most 200"),
+    ("name", "", "name must be a text that is not empty"),
+    ("pliant", "", "pliant must be a text that is not empty"),
+    ("input_name", "", "input_name must be a text that is not empty"),
+    ("created", "", "created must be a time in UTC"),
+    ("created", "yesterday", "created must be a time in UTC"),
+    ("created", "2026-01-02T03:04:05", "created must be a time in UTC"),
+    ("created", "2026-01-02T03:04:05+01:00", "created must be a time in UTC"),
+    ("score", "softmax probability of attack, in [0, 1]",
+     r'score must be "softmax probability of bona_fide.*got \'softmax probability of attack'),
+    ("score", None, "score must be .* got None"),
+    ("box", "x, y, width, height in pixels; Haar's rule", "box must be .*YuNet's rule.*got .*Haar"),
+    ("box", ["x"], "box must be"),
+    ("temperature", 2, "bundle.json has an unknown field: 'temperature'"),
     ("name", 5, "name must be a text"),
     ("target", "tvm", "onnx, executorch, litert"),
     ("precision", "fp4", "fp32, int8"),
@@ -85,6 +98,7 @@ CHANGES = [
     ("files", {"a.bin": 5}, "no SHA-256"),
     ("files", {f"a{k}.bin": SHA for k in range(201)}, "at most 200"),
     ("selection", None, "selection must be a JSON object"),
+    ("selection.bits", 1, "selection has an unknown field: 'bits'"),
     ("selection.offset", -1, "offset must be a whole number"),
     ("selection.offset", 1.5, "offset must be a whole number"),
     ("selection.length", 6, "blocks x"),
@@ -98,14 +112,32 @@ CHANGES = [
     ("tiers.0.configuration", "LX", "2 adaptive blocks with letters L, H"),
     ("tiers.0.configuration", "ll", "capital letters"),
     ("tiers.0.macs", -1, "macs must be a whole number"),
+    ("tiers.0.macs", 1001, "cheapest first, got low with 1001 macs before high with 1000"),
     ("tiers.0.params", 1.0, "params must be a whole number"),
+    ("tiers.0.cost", 1.0, "a tier has an unknown field: 'cost'"),
     ("tiers.0.threshold", 0.5, "threshold of low must be a JSON object"),
     ("tiers.0.threshold", {}, "value must be a number"),
     ("tiers.0.threshold", {"value": -0.1}, "value must be a number"),
     ("tiers.0.threshold", {"value": 1.1}, "value must be a number"),
+    ("tiers.0.threshold.value", "0.5", "value must be a number"),
+    ("tiers.0.threshold.policy", 3, "threshold of low: policy must be a text"),
+    ("tiers.0.threshold.policy", "", "policy must be a text that is not empty"),
+    ("tiers.0.threshold.source", None, "source must be a text"),
+    ("tiers.0.threshold.interval", "x", "interval must be 2 numbers in"),
+    ("tiers.0.threshold.interval", [0.1], "interval must be 2 numbers in"),
+    ("tiers.0.threshold.interval", [0.1, 1.5], "interval must be 2 numbers in"),
+    ("tiers.0.threshold.interval", [0.6, 0.4], "interval must be low, high"),
+    ("tiers.0.threshold.dev_sha256", None, r"64 hexadecimal digits \(null where policy is fixed=t"),
+    ("tiers.0.threshold.dev_sha256", "ab", "dev_sha256 must be 64 hexadecimal digits"),
+    ("tiers.0.threshold.num_attack", -1, "num_attack must be a whole number"),
+    ("tiers.0.threshold.draws", "many", "draws must be a whole number"),
     ("tiers.0.dev", 5, "dev must be a JSON object"),
+    ("tiers.0.dev", {"auc": "high"}, r"dev of low: auc must be a number in \[0, 1\]"),
+    ("tiers.0.dev", {"auc": 7}, "auc must be a number in"),
+    ("tiers.0.dev", {"accuracy": -0.1}, "accuracy must be a number in"),
     ("tiers.0.parity", None, "parity must be a JSON object"),
     ("golden.0.file", "none.png", "has no hash of it"),
+    ("golden.0.seed", 1, "a golden image has an unknown field: 'seed'"),
     ("golden.0.box", [1, 2, 3], "box must be 4 numbers"),
     ("golden.0.box", [1, 2, 3, "4"], "box must be 4 numbers"),
     ("golden.0.box", [1, 2, 3, 1e9], "box must be 4 numbers"),
@@ -132,7 +164,7 @@ def change(record, path: str, value) -> dict:
     at = record
     for key in parents:
         at = at[int(key) if isinstance(at, list) else key]
-    at[last] = value
+    at[int(last) if isinstance(at, list) else last] = value
     return record
 
 
@@ -143,10 +175,29 @@ def test_refusals(record, path, value, said):
 
 
 def test_every_missing_field_is_refused(record):
-    optional = {"created", "pliant"}
-    for name in set(record) - optional:
-        with pytest.raises(UserError):
-            Contract.from_json({key: value for key, value in record.items() if key != name})
+    for place in ("", "tiers.0", "golden.0", "selection", "tiers.0.threshold"):
+        at = record
+        for key in place.split(".") if place else ():
+            at = at[int(key) if isinstance(at, list) else key]
+        optional = {"interval", "num_bona_fide", "num_attack", "num_subjects", "draws", "seed"}
+        for name in set(at) - optional:
+            rest = {key: value for key, value in at.items() if key != name}
+            with pytest.raises(UserError, match=name):
+                Contract.from_json(change(record, place, rest) if place else rest)
+
+
+def test_a_threshold_given_by_hand_has_no_evidence(record):
+    by_hand = {"policy": "fixed=0.5", "value": 0.5, "source": "given by hand"}
+    by_hand |= {"dev_sha256": None, "interval": None, "num_attack": 0}
+    contract = Contract.from_json(change(record, "tiers.0.threshold", by_hand))
+    assert contract.tier("low").threshold_record == by_hand
+
+
+def test_other_runtimes_have_no_selection(record):
+    phone = record | {"target": "litert"}
+    with pytest.raises(UserError, match="selection must be null for target litert"):
+        Contract.from_json(phone)
+    assert Contract.from_json(phone | {"selection": None}).to_json()["selection"] is None
 
 
 json_values = st.recursive(

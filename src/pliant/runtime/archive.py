@@ -23,6 +23,8 @@ from pliant.runtime.fields import path_of
 
 MAX_BYTES = 512 * 2**20
 """Of all files together."""
+AGAIN = "copy or download it again, or export it again"
+"""What helps against damage."""
 
 _END = struct.Struct("<4s4H2IH")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -50,7 +52,10 @@ class Archive:
             UserError: if there is no such file, it is larger, or it cannot be read.
         """
         if name not in self.sizes:
-            raise UserError(f"the bundle has no {name}; it is damaged, or no bundle of pliant")
+            raise UserError(
+                f"the bundle has no {name}; it is damaged, or no bundle of pliant: give the file "
+                "or the folder that pliant export wrote, whole"
+            )
         if self.sizes[name] > most:
             raise UserError(f"{name} has {self.sizes[name]} bytes, at most {most} are read")
         data = self._read(name)
@@ -71,7 +76,9 @@ def open_archive(path: Path | str) -> Archive:
     try:
         archive = _folder(path) if path.is_dir() else _zip(path)
     except FileNotFoundError as problem:
-        raise UserError(f"no such bundle: {path}") from problem
+        raise UserError(
+            f"no such bundle: {path}; give the file or the folder that pliant export wrote"
+        ) from problem
     except (OSError, ValueError) as problem:
         if isinstance(problem, UserError):
             raise
@@ -151,12 +158,25 @@ def _zip(path: Path) -> Archive:
     if size > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES // 2**20} MiB; no bundle has")
     data = _read_file(path, size)
+    if data[:4] not in (b"PK\x03\x04", b""):
+        raise UserError(
+            f"{path} is no bundle (it does not begin as one does); give the file or the folder "
+            f"that pliant export wrote, or, if it was one, {AGAIN}"
+        )
+    if len(data) < _END.size or not data.startswith(b"PK\x05\x06", len(data) - _END.size):
+        how = "it does not end as a bundle does" if data else "it is empty"
+        raise UserError(f"{path} is no whole bundle ({how}): {AGAIN}")
     try:
         places = _places(data)
     except (struct.error, IndexError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path} is damaged: its directory is cut off") from problem
+        raise UserError(f"{path} is damaged: its directory is cut off; {AGAIN}") from problem
+    except _Repacked as problem:
+        raise UserError(
+            f"{path} was packed by another tool: {problem}; unpack it and use the folder as it is, "
+            "or write the file again with pliant export"
+        ) from problem
     except _Refused as problem:
-        raise UserError(f"{path} is no bundle, or is damaged: {problem}") from problem
+        raise UserError(f"{path} is damaged: {problem}; {AGAIN}") from problem
     sizes = {name: length for name, (_, length) in places.items()}
 
     def read(name: str) -> bytes:
@@ -170,13 +190,17 @@ class _Refused(Exception):
     """Why a zip is not taken; the path is added by the caller."""
 
 
+class _Repacked(Exception):
+    """The same where the zip may be sound, and pliant did not write it."""
+
+
 def _places(data: bytes) -> dict[str, tuple[int, int]]:
     """(first byte, length) of each entry."""
     magic, *disks, number, directory_size, directory, comment = _END.unpack_from(
         data, max(0, len(data) - _END.size)
     )
     if magic != b"PK\x05\x06" or comment:
-        raise _Refused("it does not end as a zip without comment does")
+        raise _Refused("it must end as a zip without comment does")
     if disks[:2] != [0, 0] or disks[2] != number or not 0 < number <= MAX_FILES:
         raise _Refused(f"it must be one disk with at most {MAX_FILES} files")
     if directory + directory_size + _END.size != len(data):
@@ -191,10 +215,12 @@ def _places(data: bytes) -> dict[str, tuple[int, int]]:
         place += name_length
         if magic != b"PK\x01\x02" or disk:
             raise _Refused("its directory is damaged")
+        if name.endswith("/"):
+            raise _Repacked(f"{name!r} is a folder's entry, and files alone must be stored")
         if flags & ~_UTF8 or method or packed != length:
-            raise _Refused(f"{name!r} must be stored, not compressed or encrypted")
+            raise _Repacked(f"{name!r} must be stored, not compressed or encrypted")
         if extra_length or comment:
-            raise _Refused(f"{name!r} has an extra field or a comment")
+            raise _Repacked(f"{name!r} must be stored plainly; it has an extra field or a comment")
         if attributes >> 16 & 0o170000 == _LINK:
             raise _Refused(f"{name!r} is a link")
         if offset != start:
@@ -207,7 +233,7 @@ def _places(data: bytes) -> dict[str, tuple[int, int]]:
         ):  # fmt: skip
             raise _Refused(f"{name!r} is described in two ways")
         if local[10]:
-            raise _Refused(f"{name!r} has an extra field or a comment")
+            raise _Repacked(f"{name!r} must be stored plainly; it has an extra field or a comment")
         start = name_at + local[9] + length
         if start > directory:
             raise _Refused(f"{name!r} is larger than the file")

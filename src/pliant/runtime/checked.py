@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliant.errors import UserError
-from pliant.runtime.archive import Archive, archive_of, open_archive
+from pliant.runtime.archive import AGAIN, Archive, archive_of, open_archive
 from pliant.runtime.contract import META_FILES, Contract
 from pliant.runtime.fields import load_json
 from pliant.runtime.graph import check_model
@@ -79,7 +79,7 @@ def _checked(archive: Archive, public_key: Path | str | None) -> Checked:
     text = archive.read("bundle.json", most=MAX_CONTRACT_BYTES)
     digest = hashlib.sha256(text).hexdigest()
     if archive.read("bundle.sha256", most=65) != f"{digest}\n".encode():
-        raise UserError("bundle.json does not match bundle.sha256: the bundle is damaged")
+        raise UserError(f"bundle.json does not match bundle.sha256: the bundle is damaged; {AGAIN}")
     record = None
     if "signature.json" in archive.sizes:
         record = archive.read("signature.json", most=4096)
@@ -91,7 +91,7 @@ def _checked(archive: Archive, public_key: Path | str | None) -> Checked:
     files = {name: archive.read(name) for name in contract.files}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != contract.files[name]:
-            raise UserError(f"{name} does not match its hash: the bundle is damaged")
+            raise UserError(f"{name} does not match its hash: the bundle is damaged; {AGAIN}")
     if contract.selection is not None:
         check_model(files[contract.model_file], contract.selection)
     return Checked(contract=contract, sha256=digest, signed_by=signer, files=files)

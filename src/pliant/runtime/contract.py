@@ -1,7 +1,8 @@
 """bundle.json: what a model expects and promises, in words that a device can check.
 
 Everything here is parsed from a file that nobody vouches for: every field is checked for its type
-and range, and an unknown format is refused before anything else is read.
+and range, an unknown format is refused before anything else is read, and so is a field that this
+page does not name. Free are only what `dev`, `parity` and `provenance` hold beside the named ones.
 
 The selection: one boolean initializer inside model.onnx, at a byte offset that bundle.json names.
 For each adaptive block it holds one byte per letter after the first ("LHB": is it H? is it B?), all
@@ -13,11 +14,13 @@ before a session is created chooses what runs; ONNX Runtime folds the rest away.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from pliant.errors import UserError
 from pliant.runtime.crop import Preprocessing
-from pliant.runtime.fields import Fields
+from pliant.runtime.fields import MAX_WHOLE, SHA256, Fields
 
 FORMAT = 1
 """Of bundle.json; a runtime refuses any other."""
@@ -26,6 +29,10 @@ PRECISIONS = ("fp32", "int8")
 MAX_TIERS = 64
 MAX_BLOCKS = 256
 MAX_FILES = 200
+HIGHEST_THRESHOLD = 1 + 1e-9
+"""One that accepts nothing lies just above every score."""
+BOX_RULE = "x, y, width, height in pixels; YuNet's rule: forehead to chin"
+"""What a box is; `crop_scale` means nothing without it."""
 MAX_TOLERANCE = 0.05
 """Of the self-test; a larger one would let a damaged model pass."""
 META_FILES = ("bundle.json", "bundle.sha256", "signature.json")
@@ -171,8 +178,8 @@ class Contract:
             del tier["threshold"]
             tier["threshold"] = tier.pop("threshold_record")
         return {"format": FORMAT} | record | {
-            "score": _score_words(self.task),
-            "box": "x, y, width, height in pixels; YuNet's rule: forehead to chin",
+            "score": score_rule(self.task),
+            "box": BOX_RULE,
             "preprocessing": self.preprocessing.to_json(),
             "tiers": tiers,
         }  # fmt: skip
@@ -195,14 +202,19 @@ class Contract:
         return _contract(cls, top)
 
 
-def _score_words(task: str) -> str:
+def score_rule(task: str) -> str:
+    """What a score is, and which way it points."""
     if task == "pad":
         return "softmax probability of bona_fide, in [0, 1]; accept iff score >= threshold"
     return "softmax probability of the most probable class, in [0, 1]"
 
 
 def _contract(cls: type[Contract], top: Fields) -> Contract:
+    top.exactly("format", "score", "box", *cls.__dataclass_fields__)
     task = top.text("task", among=("pad", "classify"))
+    for name, rule in (("score", score_rule(task)), ("box", BOX_RULE)):
+        if top.given[name] != rule:
+            raise top.refuse(name, f'"{rule}"')
     target = top.text("target", among=TARGETS)
     classes = tuple(_name(item, "bundle.json, a class") for item in top.listed("classes", 2, 10**5))
     if task == "pad" and classes != ("attack", "bona_fide"):
@@ -211,36 +223,55 @@ def _contract(cls: type[Contract], top: Fields) -> Contract:
     names = [tier.name for tier in tiers]
     if len(set(names)) < len(names):
         raise UserError("bundle.json: two tiers have the same name")
+    for cheaper, tier in pairwise(tiers):
+        if cheaper.macs > tier.macs:
+            raise UserError(
+                f"bundle.json: tiers must be listed cheapest first, got {cheaper.name} with "
+                f"{cheaper.macs} macs before {tier.name} with {tier.macs}"
+            )
     golden = tuple(_golden(item, names, len(classes)) for item in top.listed("golden", 1, 64))
     model_file = top.text("model_file")
     files = _files(top.mapping("files"))
     for name in (model_file, *(one.file for one in golden)):
         if name not in files:
             raise UserError(f'bundle.json names the file "{name[:80]}" but has no hash of it')
+    if target != "onnx" and top.given["selection"] is not None:
+        raise top.refuse("selection", f"null for target {target}")
     provenance = top.mapping("provenance")
     if "data" in provenance:
         Fields(provenance["data"], "bundle.json, provenance.data")
     return cls(
-        name=top.text("name", most=200),
-        pliant=top.text("pliant", most=100),
-        created=top.text("created", most=100),
+        name=top.text("name", least=1, most=200),
+        pliant=top.text("pliant", least=1, most=100),
+        created=_created(top),
         target=target,
         precision=top.text("precision", among=PRECISIONS),
         task=task,
         classes=classes,
         preprocessing=_preprocessing(top.mapping("preprocessing")),
         model_file=model_file,
-        input_name=top.text("input_name", most=200),
-        output_name=top.text("output_name", most=200),
+        input_name=top.text("input_name", least=1, most=200),
+        output_name=top.text("output_name", least=1, most=200),
         selection=_selection(top.mapping("selection"), tiers) if target == "onnx" else None,
         tiers=tiers,
         default_tier=top.text("default_tier", among=names),
         golden=golden,
         tolerance=top.number("tolerance", 0, MAX_TOLERANCE),
-        licence=top.text("licence"),
+        licence=top.text("licence", least=1),
         provenance=provenance,
         files=files,
     )
+
+
+def _created(top: Fields) -> str:
+    text = top.text("created", most=100)
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except (ValueError, OverflowError):
+        offset = None
+    if offset != timedelta(0):
+        raise top.refuse("created", "a time in UTC, such as 2026-01-02T03:04:05+00:00")
+    return text
 
 
 def _name(item: Any, where: str) -> str:
@@ -256,7 +287,7 @@ def _files(given: dict[str, Any]) -> dict[str, str]:
     for path, digest in given.items():
         if not FILE_NAME.fullmatch(path) or path in META_FILES:
             raise UserError(f"bundle.json: files has a forbidden path: {path[:80]!r}")
-        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        if not isinstance(digest, str) or not SHA256.fullmatch(digest):
             raise UserError(f'bundle.json: files has no SHA-256 of "{path[:80]}"')
     return given
 
@@ -277,33 +308,60 @@ def _preprocessing(record: dict[str, Any]) -> Preprocessing:
 
 def _tier(item: Any) -> BundleTier:
     fields = Fields(item, "bundle.json, a tier")
+    fields.exactly(
+        "name", "configuration", "macs", "params", "size_bytes", "threshold", "dev", "parity"
+    )
     name = fields.text("name")
     if not NAME.fullmatch(name):
         raise fields.refuse("name", "small letters, digits, _ and -")
     configuration = fields.text("configuration", most=MAX_BLOCKS)
     if not re.fullmatch("[A-Z]*", configuration):
         raise fields.refuse("configuration", "capital letters")
-    record = fields.given.get("threshold")
-    value = None
-    if record is not None:
-        # 1 and a bit: a threshold that accepts nothing lies just above every score
-        value = Fields(record, f"bundle.json, threshold of {name}").number("value", 0, 1 + 1e-9)
-    dev = fields.given.get("dev")
+    record = fields.given["threshold"]
     return BundleTier(
         name=name,
         configuration=configuration,
         macs=fields.whole("macs", 0, 10**15),
         params=fields.whole("params", 0, 10**12),
         size_bytes=fields.whole("size_bytes", 0, 10**13),
-        threshold=value,
+        threshold=None if record is None else _threshold(record, name),
         threshold_record=record,
-        dev=None if dev is None else fields.mapping("dev"),
+        dev=None if fields.given["dev"] is None else _dev(fields.mapping("dev"), name),
         parity=fields.mapping("parity"),
     )
 
 
+def _threshold(record: Any, tier: str) -> float:
+    """The value of a threshold whose evidence is what a fit leaves."""
+    fields = Fields(record, f"bundle.json, threshold of {tier}")
+    value = fields.number("value", 0, HIGHEST_THRESHOLD)
+    policy = fields.text("policy", least=1, most=200)
+    fields.text("source")
+    digest = fields.given.get("dev_sha256")
+    by_hand = digest is None and policy.startswith("fixed=")
+    if not by_hand and not (isinstance(digest, str) and SHA256.fullmatch(digest)):
+        raise fields.refuse("dev_sha256", "64 hexadecimal digits (null where policy is fixed=t)")
+    if fields.given.get("interval") is not None:
+        low, high = fields.numbers("interval", 2, 0, HIGHEST_THRESHOLD)
+        if low > high:
+            raise fields.refuse("interval", "low, high")
+    for name in ("num_bona_fide", "num_attack", "num_subjects", "draws", "seed"):
+        if name in fields.given:
+            fields.whole(name, 0, MAX_WHOLE)
+    return value
+
+
+def _dev(record: dict[str, Any], tier: str) -> dict[str, Any]:
+    fields = Fields(record, f"bundle.json, dev of {tier}")
+    for name in ("auc", "accuracy"):  # by which `pick` says what is best
+        if name in record:
+            fields.number(name, 0, 1)
+    return record
+
+
 def _selection(record: dict[str, Any], tiers: Sequence[BundleTier]) -> Selection:
     fields = Fields(record, "bundle.json, selection")
+    fields.exactly("offset", "length", "num_blocks", "letters", "tiers")
     letters = fields.text("letters", most=26)
     found = Selection(
         offset=fields.whole("offset", 0, 2**31),
@@ -325,6 +383,7 @@ def _selection(record: dict[str, Any], tiers: Sequence[BundleTier]) -> Selection
 
 def _golden(item: Any, tiers: Sequence[str], num_classes: int) -> Golden:
     fields = Fields(item, "bundle.json, a golden image")
+    fields.exactly("file", "box", "probabilities")
     given = fields.mapping("probabilities")
     if set(given) != set(tiers):
         raise fields.refuse("probabilities", "one list per tier")
@@ -334,7 +393,7 @@ def _golden(item: Any, tiers: Sequence[str], num_classes: int) -> Golden:
         if abs(sum(row) - 1) > 1e-3:
             raise rows.refuse(tier, "numbers whose sum is 1")
     box = None
-    if fields.given.get("box") is not None:
+    if fields.given["box"] is not None:
         x, y, width, height = fields.numbers("box", 4, -1e5, 1e5)
         box = x, y, width, height
     return Golden(file=fields.text("file"), box=box, probabilities=probabilities)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pliant.errors import UserError
 MAX_DEPTH = 32
 """Objects and lists inside one another; deeper ones exhaust the parser's stack."""
 MAX_WHOLE = 2**63 - 1
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def load_json(data: bytes, where: str) -> Any:
@@ -67,12 +69,23 @@ class Fields:
         self.where = where
 
     def refuse(self, name: str, allowed: str) -> UserError:
-        shown = repr(self.given.get(name))[:60]
+        shown = repr(self.given.get(name))[:100]
         return UserError(f"{self.where}: {name} must be {allowed}, got {shown}")
 
-    def text(self, name: str, *, among: Sequence[str] = (), most: int = 4096) -> str:
+    def exactly(self, *names: str) -> None:
+        """Refuses an object that lacks one of these fields, or holds another one."""
+        if missing := [name for name in names if name not in self.given]:
+            raise UserError(f"{self.where} has no field {missing[0]}")
+        if unknown := sorted(set(self.given) - set(names)):
+            raise UserError(f"{self.where} has an unknown field: {unknown[0][:80]!r}")
+
+    def text(
+        self, name: str, *, among: Sequence[str] = (), least: int = 0, most: int = 4096
+    ) -> str:
         """A text without control characters (they could rewrite a terminal), line feeds apart."""
         value: Any = self.given.get(name)
+        if isinstance(value, str) and len(value) < least:
+            raise self.refuse(name, "a text that is not empty")
         if not isinstance(value, str) or len(value) > most or (among and value not in among):
             raise self.refuse(name, ", ".join(among) if among else f"a text of at most {most}")
         if not value.replace("\n", "").isprintable():
