@@ -27,6 +27,7 @@ ABOUT = "train one vision model, run it on every device, know when to trust it"
 VERBS = {
     "demo": "make a synthetic data set, train on it, evaluate every tier, write a report",
     "train": "train one adaptive model on your photos",
+    "distill": "train networks that teach each other, or a student of a trained run",
     "evaluate": "measure every tier of a run on a data set; JSON, CSV and an HTML report",
     "pad": "judge score files of any face anti-spoofing system: error rates, intervals, report",
     "tiers": "show what every tier costs on this device, and pick one for a budget",

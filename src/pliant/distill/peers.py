@@ -171,6 +171,8 @@ class Configurations(nn.Module):
         self.configurations = tuple(model.configuration_of(name) for name in names)
         if len(set(self.configurations)) < len(self.configurations):
             raise UserError(f"two of {', '.join(map(str, names))} are the same configuration")
+        self.selected: tuple[str | Configuration, ...] = self.configurations
+        """What a pass runs; put calibrated tiers' names here for their statistics."""
         self.seen = []
         for index, configuration in enumerate(self.configurations):
             with model.use(configuration):
@@ -178,8 +180,8 @@ class Configurations(nn.Module):
 
     def forward(self, images: Float[Tensor, "B D S1 S2"]) -> Answers:
         runs = []
-        for configuration, seen in zip(self.configurations, self.seen, strict=True):
-            with self.model.use(configuration):
+        for selected, seen in zip(self.selected, self.seen, strict=True):
+            with self.model.use(selected):
                 runs.append(answer(self.model, images, seen.tap))
         return _answers(runs)
 

@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from pliant.errors import UserError
 
@@ -89,9 +90,12 @@ def _constants_to_initializers(graph: onnx.GraphProto) -> None:
     """Constants are shared between modules, so they must not stay with the first one's nodes."""
     constants = [node for node in graph.node if node.op_type == "Constant"]
     for node in constants:
-        tensor = node.attribute[0].t
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
+        value = helper.get_attribute_value(node.attribute[0])
+        if not isinstance(value, onnx.TensorProto):  # a number, or several
+            kind = np.float32 if "float" in node.attribute[0].name else np.int64
+            value = numpy_helper.from_array(np.asarray(value, kind))
+        value.name = node.output[0]
+        graph.initializer.append(value)
     replace(graph.node, [node for node in graph.node if node.op_type != "Constant"])
 
 

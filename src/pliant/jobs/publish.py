@@ -18,7 +18,7 @@ from pliant.errors import UserError
 from pliant.jobs.samples import Prepared, say
 from pliant.jobs.scoring import tier_probabilities, to_scores
 from pliant.pad.metrics import auc
-from pliant.pad.scores import pool_presentations, write_scores
+from pliant.pad.scores import Scores, pool_presentations, write_scores
 from pliant.pad.thresholds import check_support, fit_threshold, parse_policy
 from pliant.runtime.crop import Preprocessing
 from pliant.train.callbacks import calibrate_tiers
@@ -37,6 +37,22 @@ def publish(
     policy: str,
 ) -> None:
     """Writes model.safetensors and tiers.json, and marks the run as finished.
+
+    The arguments are those of `write_network`.
+    """
+    write_network(folder, module, batches, prepared, preprocessing, policy)
+    folder.finish()
+
+
+def write_network(
+    folder: RunFolder,
+    module: TrainModule,
+    batches: CropData,
+    prepared: Prepared,
+    preprocessing: Preprocessing,
+    policy: str,
+) -> None:
+    """Writes model.safetensors, tiers.json and the dev scores; the run is not finished yet.
 
     Args:
         folder: Of the run.
@@ -66,7 +82,6 @@ def publish(
     entries = tier_entries(module.network, input_shape=(1, channels, size, size))
     folder.write_model(module.network)
     folder.write_tiers([entry | found[entry["tier"]] for entry in entries])
-    folder.finish()
 
 
 def write_dev_scores(
@@ -91,14 +106,11 @@ def on_dev(
         prepared: Task, classes, and the real dev samples.
         policy: How the threshold is fitted.
     """
+    quality = dev_quality(probabilities, samples, prepared)
     if prepared.task != "pad":
-        names = [prepared.classes[k] for k in probabilities.argmax(axis=1)]
-        right = [name == sample.label for name, sample in zip(names, prepared.dev, strict=True)]
-        return {"dev": {"accuracy": sum(right) / len(right)}, "threshold": None}
+        return {"dev": quality, "threshold": None}
     dev = pool_presentations(to_scores(samples, probabilities[:, 1]))
-    real = pool_presentations(to_scores(prepared.dev, probabilities[: len(prepared.dev), 1]))
-    if real.bona_fide.all():  # live photos alone: what can be measured is the simulated attacks
-        real = dev
+    real = _real(probabilities, samples, prepared)
     source = f"dev split of {prepared.record['name']}"
     if len(samples) > len(prepared.dev):
         source += f" and {len(samples) - len(prepared.dev)} simulated captures of it"
@@ -112,4 +124,23 @@ def on_dev(
         )
     except UserError as refusal:
         say(f"no threshold: {refusal}")
-    return {"dev": {"auc": auc(real)}, "threshold": threshold and threshold.to_json()}
+    return {"dev": quality, "threshold": threshold and threshold.to_json()}
+
+
+def dev_quality(
+    probabilities: np.ndarray, samples: Sequence[Sample], prepared: Prepared
+) -> dict[str, float]:
+    """AUC of anti-spoofing, accuracy of other tasks, by name; see `on_dev` for the arguments."""
+    if prepared.task == "pad":
+        return {"auc": auc(_real(probabilities, samples, prepared))}
+    names = [prepared.classes[k] for k in probabilities.argmax(axis=1)]
+    right = [name == sample.label for name, sample in zip(names, prepared.dev, strict=True)]
+    return {"accuracy": sum(right) / len(right)}
+
+
+def _real(probabilities: np.ndarray, samples: Sequence[Sample], prepared: Prepared) -> Scores:
+    """Scores of the real dev images; of live photos alone, those with the simulated attacks."""
+    real = pool_presentations(to_scores(prepared.dev, probabilities[: len(prepared.dev), 1]))
+    if real.bona_fide.all():
+        return pool_presentations(to_scores(samples, probabilities[:, 1]))
+    return real

@@ -5,9 +5,10 @@ the dev split alone, counts its cost, and leaves a run folder. The test split is
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from tyro.conf import arg
@@ -15,18 +16,14 @@ from tyro.conf import arg
 from pliant.data.augment import Augment
 from pliant.data.manifest import Skipped
 from pliant.runtime.crop import Preprocessing
-from pliant.runtime.files import sha256_file, write_atomic
+from pliant.runtime.files import write_atomic
 from pliant.train.pipenet import PIPENET, PipeNetSettings
 from pliant.train.settings import Machine, NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from pliant.adaptive.network import AdaptiveNetwork
     from pliant.jobs.samples import Prepared
-    from pliant.train.data_module import CropData
-    from pliant.train.module import TrainModule
-
-PLAIN_AUGMENT = Augment(simulate=(), camera=0.0, recompress=0.0)
-"""What `classify` gets where no augmentation was asked for: crops, turns, flips."""
+    from pliant.train.module import Augmentation, TrainModule
 
 
 def train(
@@ -54,8 +51,9 @@ def train(
         out: The run folder, new.
         task: Anti-spoofing (`pad`), or any class folders (`classify`).
         init: Weights to start from (safetensors, torchvision's MobileNetV2 keys); None: random.
-        model: pta_mobilenet_v2; mobilenet_v2 for a plain network with one tier; pipenet for one of
-            several modalities (colour, depth, infrared), which a manifest must name.
+        model: pta_mobilenet_v2; for a plain network with one tier mobilenet_v2, or resnet20, 32, 56
+            or 110 for small images; pipenet for one of several modalities (colour, depth,
+            infrared), which a manifest must name.
         resume: Go on with an unfinished run in `out`; at most one epoch is lost.
         policy: How each tier's threshold is fitted on dev: min_acer, eer, apcer<=x, bpcer<=x.
         dev_share: Share of the training subjects that becomes dev where the data names no dev.
@@ -74,15 +72,12 @@ def train(
     """
     from pliant.jobs.modal_samples import check_pipenet
     from pliant.jobs.samples import prepare
-    from pliant.jobs.scoring import to_scores
-    from pliant.pad.scores import pool_presentations
-    from pliant.pad.thresholds import check_support, parse_policy
     from pliant.train.fit import is_first_process
     from pliant.train.run_folder import RunFolder
 
     if not resume and is_first_process():
         RunFolder.check_free(out)
-    _check(model, init, policy, detector, settings, network, machine)
+    check_words([model], init, policy, detector, settings, network, machine)
     preprocessing = check_pipenet(
         model, pipenet, preprocessing, task=task, init=init, network=network, augment=augment
     )
@@ -100,9 +95,7 @@ def train(
     )
     if not colour_alone:
         prepared = replace(prepared, modalities=pipenet.modalities)
-    if task == "pad" and not all(sample.bona_fide for sample in prepared.dev):
-        named = to_scores(prepared.dev, np.zeros(len(prepared.dev)))
-        check_support(pool_presentations(named), parse_policy(policy))
+    check_support_on_dev(prepared, policy)
     train_prepared(
         prepared, out, init=init, model=model, resume=resume, policy=policy, settings=settings,
         preprocessing=preprocessing, network=network, pipenet=pipenet, augment=augment,
@@ -112,8 +105,23 @@ def train(
     return out
 
 
-def _check(
-    model: str,
+def check_support_on_dev(prepared: "Prepared", policy: str) -> None:
+    """Refuses a policy that the dev split of anti-spoofing is too small for.
+
+    Raises:
+        UserError: with how many presentations are missing.
+    """
+    from pliant.jobs.scoring import to_scores
+    from pliant.pad.scores import pool_presentations
+    from pliant.pad.thresholds import check_support, parse_policy
+
+    if prepared.task == "pad" and not all(sample.bona_fide for sample in prepared.dev):
+        named = to_scores(prepared.dev, np.zeros(len(prepared.dev)))
+        check_support(pool_presentations(named), parse_policy(policy))
+
+
+def check_words(
+    models: Sequence[str],
     init: Path | None,
     policy: str,
     detector: Path | None,
@@ -128,10 +136,12 @@ def _check(
     from pliant.pad.thresholds import parse_policy
     from pliant.runtime.yunet import YuNet
     from pliant.train.fit import check_machine
-    from pliant.train.network import build, check_names
+    from pliant.train.network import build, check_names, check_shape
 
     parse_policy(policy)
-    check_names(model, settings)
+    for model in models:
+        check_names(model, settings)
+    check_shape(models, network, init)
     check_machine(machine)
     if detector is not None:
         YuNet(detector)
@@ -186,73 +196,37 @@ def train_prepared(
     """`train` from samples that are read and split already; see there."""
     import torch
 
-    from pliant.jobs.modal_samples import check_frames, write_unusable
+    from pliant.jobs.modal_samples import check_frames
     from pliant.jobs.publish import publish
-    from pliant.train.environment import environment
-    from pliant.train.fit import fit, is_first_process
-    from pliant.train.network import build
-    from pliant.train.run_folder import RunFolder
+    from pliant.jobs.training import augment_of, batches_of, carry_out, start_of
+    from pliant.train.network import MOBILENETS, build
 
-    first, task = is_first_process(), prepared.task
+    task = prepared.task
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         net = build(model, network, num_classes=len(prepared.classes), pipenet=pipenet)
-    augment = _augment_of(augment, task)
-    module, batches = _module(net, prepared, settings, preprocessing, augment, pipenet)
+    augment = augment_of(augment, task)
+    batches, varied = batches_of(prepared, settings, preprocessing, augment, pipenet)
+    module = _module(net, prepared, settings, preprocessing, varied, pipenet)
     if prepared.modalities:
         prepared.record["notes"] += check_frames(batches, prepared)
     record = {
         "task": task,
         "classes": list(prepared.classes),
         "model": model,
-        "network": {} if prepared.modalities else asdict(network),
+        "network": asdict(network) if model in MOBILENETS else {},
         "preprocessing": preprocessing.to_json(),
         "training": asdict(settings) | {"policy": policy},
         "augment": asdict(augment) if settings.augmentation and not prepared.modalities else None,
         "data": prepared.record,
-        "start": _start(module, batches, init),
+        "start": start_of(module.network, batches, preprocessing, init),
     } | ({PIPENET: asdict(pipenet)} if prepared.modalities else {})
-    if not first:
-        fit(module, batches, RunFolder(out), settings=settings, machine=machine, resume=resume)
-        raise SystemExit(0)  # the first process writes the rest
-    folder = (RunFolder.resume if resume else RunFolder.create)(out, record)
-    try:
-        folder.write_json("environment.json", environment() | asdict(machine))
-        folder.write_csv("skipped.csv", prepared.skipped, ["path", "reason"])
-        if prepared.modalities:
-            write_unusable(batches, folder.path)
-        trainer = fit(module, batches, folder, settings=settings, machine=machine, resume=resume)
-        module.to(trainer.strategy.root_device)
-        publish(folder, module, batches, prepared, preprocessing, policy)
-    except Exception as error:
-        folder.fail(str(error))
-        raise
+    carry_out(
+        module, batches, prepared, out, record,
+        publish=lambda folder: publish(folder, module, batches, prepared, preprocessing, policy),
+        settings=settings, machine=machine, resume=resume,
+    )  # fmt: skip
     return out
-
-
-def _start(module: "TrainModule", batches: "CropData", init: Path | None) -> dict[str, Any]:
-    """Loads the given weights; the record of where the run started, also said on stderr."""
-    from pliant.adaptive.network import load_start
-    from pliant.jobs.samples import say
-    from pliant.train.module import to_floats
-
-    how, seed = module.settings.light_start, module.settings.seed
-    if init is None:
-        say(f"start: random weights, seed {seed}")
-        return {"kind": "random", "seed": seed}
-    images = None
-    if how == "fitted":
-        images = module.normalise(to_floats(next(batches.calibration_batches())))
-    notes = load_start(module.network, init, how, images=images, seed=seed)
-    say(f"start: weights {init.name}", *notes)
-    return {"kind": "weights", "file": init.name, "sha256": sha256_file(init), "notes": notes}
-
-
-def _augment_of(augment: Augment, task: str) -> Augment:
-    """Simulated attacks make no sense for other tasks, nor does anti-spoofing's default."""
-    if task == "pad":
-        return augment
-    return PLAIN_AUGMENT if augment == Augment() else replace(augment, simulate=())
 
 
 def _module(
@@ -260,49 +234,26 @@ def _module(
     prepared: "Prepared",
     settings: TrainSettings,
     preprocessing: Preprocessing,
-    augment: Augment,
+    augmentation: "Augmentation | None",
     pipenet: PipeNetSettings,
-) -> "tuple[TrainModule, CropData]":
-    """The module that steps, and the batches that it steps on."""
+) -> "TrainModule":
+    """The module that steps."""
     from pliant.adaptive.cost import cost_tables
-    from pliant.train.data_module import CropData
-    from pliant.train.module import ReflectedMargin, TrainModule
+    from pliant.train.module import TrainModule
     from pliant.train.network import task_of, tiers_of
 
-    size = preprocessing.size
-    shape = (1, 3, size, size)  # of what a training step sees
-    plain = prepared.crops(prepared.train, preprocessing)
-    varied, augmentation = plain, None
+    channels, side = 3, preprocessing.size  # of what a training step sees
     if prepared.modalities:
-        shape = (1, pipenet.channels, pipenet.patch, pipenet.patch)
-        augmentation = pipenet.augmentation(wanted=settings.augmentation)
-    elif settings.augmentation:
-        augmentation, canvas = augment.build(size), augment.canvas_px(size)
-        if all(sample.box for sample in prepared.train):
-            scale = augment.canvas_scale(preprocessing.crop_scale, size)
-            varied = prepared.crops(prepared.train, preprocessing, size=canvas, scale=scale)
-        else:  # a whole image has nothing around it: its margin is reflected
-            augmentation = ReflectedMargin(augmentation, (canvas - size) // 2)
-    simulated = augment if settings.augmentation and not prepared.modalities else None
-    dev = prepared.dev_crops(preprocessing, simulated, settings.seed)
-    batches = CropData(
-        train=varied,
-        dev=dev,
-        calibration=plain,
-        train_targets=plain.targets,
-        dev_targets=dev.targets,
-        settings=settings,
-    )
-    module = TrainModule(
+        channels, side = pipenet.channels, pipenet.patch
+    return TrainModule(
         task_of(net, settings),
         settings,
         preprocessing=preprocessing,
         tiers=tiers_of(net, settings.tiers),
         num_classes=prepared.num_classes,
-        macs=cost_tables(net, shape)["macs"].of,
+        macs=cost_tables(net, (1, channels, side, side))["macs"].of,
         augment=augmentation,
     )
-    return module, batches
 
 
 def summary(out: Path) -> list:

@@ -1,19 +1,22 @@
-"""Callbacks of a run: tier statistics before each dev pass, the table of epochs, the best weights.
+"""Callbacks of a run: batch-norm statistics before dev, the table of epochs, the best weights.
 
 Their order in the Trainer matters: an average of the weights (Lightning's EMA) is swapped in first,
 then the tiers are calibrated on it, then dev is measured; Lightning saves checkpoints last.
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from pliant.adaptive.calibration import calibrate
-from pliant.train.data_module import CropData
+from pliant.train.data_module import DEV_BATCH, CropData
 from pliant.train.module import TrainModule, to_floats
 from pliant.train.run_folder import RunFolder
 
@@ -35,8 +38,61 @@ def calibrate_tiers(module: TrainModule, data: CropData, *, limit: int | None = 
         calibrate(module.network, configuration, inputs, name=tier)
 
 
+@torch.no_grad()
+def calibrate_task(module: TrainModule, data: CropData, *, limit: int | None = None) -> None:
+    """Re-estimates the batch-norm statistics of a task without tiers, in their place.
+
+    Nothing is done to a task that has tiers or no `predictors`, nor to frozen batch norms. Every
+    batch norm that the predictors run is re-estimated, those of the method's own parts too.
+
+    Args:
+        module: Holds the task.
+        data: Gives plain training crops.
+        limit: Images at most; None: `calibration_images`.
+    """
+    predictors = getattr(module.task, "predictors", None)
+    if module.tiers or predictors is None or module.settings.freeze_batch_norm:
+        return
+    modes = [(part, part.training) for part in module.modules()]
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    seen = 0
+    try:
+        module.eval()
+        for images in data.calibration_batches(limit):
+            seen += len(images)
+            for norm in norms:
+                norm.training, norm.momentum = True, len(images) / seen  # a cumulative average
+            predictors(module.normalise(to_floats(images.to(module.device))))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for part, training in modes:
+            part.training = training
+
+
+def held_out(module: TrainModule, data: CropData) -> Iterator[tuple[Tensor, Tensor]]:
+    """The dev images as the network takes them, with their targets; the same in every process."""
+    for batch in DataLoader(data.dev_set, batch_size=DEV_BATCH):
+        images = batch["image"].to(module.device)
+        yield module.normalise(to_floats(images)), batch["target"].to(module.device)
+
+
+class Measure(Callback):
+    """Lets a task that has a `measure` see the dev images after every epoch."""
+
+    def __init__(self, data: CropData) -> None:
+        self.data = data
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TrainModule)
+        measure = getattr(pl_module.task, "measure", None)
+        if measure is not None:
+            measure(held_out(pl_module, self.data))
+
+
 class CalibrateTiers(Callback):
-    """Gives every tier its statistics before the dev pass."""
+    """Gives every tier, or a task without tiers, its statistics before the dev pass."""
 
     def __init__(self, data: CropData) -> None:
         self.data = data
@@ -44,6 +100,7 @@ class CalibrateTiers(Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TrainModule)
         calibrate_tiers(pl_module, self.data, limit=EPOCH_CALIBRATION_IMAGES)
+        calibrate_task(pl_module, self.data, limit=EPOCH_CALIBRATION_IMAGES)
 
 
 class EpochTable(Callback):

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pliant.errors import UserError
-from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, RunProgress
+from pliant.train.callbacks import BestCheckpoint, CalibrateTiers, EpochTable, Measure, RunProgress
 from pliant.train.checkpoints import WholeCheckpoints, read_checkpoint
 from pliant.train.data_module import CropData
 from pliant.train.module import TrainModule
@@ -70,7 +70,7 @@ def fit(
         UserError: if the machine cannot be used as asked, or the loss is not a number.
     """
     table = EpochTable(folder)
-    callbacks: list[Callback] = [CalibrateTiers(data), table]
+    callbacks: list[Callback] = [CalibrateTiers(data), table, Measure(data)]
     if settings.ema:
         callbacks.insert(0, EMAWeightAveraging(decay=settings.ema))
     callbacks += _checkpoints(folder)
@@ -144,11 +144,16 @@ def _trainer(machine: Machine, **more: Any) -> pl.Trainer:
 
 def _strategy(machine: Machine) -> str:
     """Lightning's name of the strategy, with leave for branches that a step does not use."""
-    several = machine.num_nodes * _num_devices(machine) > 1
+    several = num_processes(machine) > 1
     name = "ddp" if machine.strategy == "auto" and several else machine.strategy
     if name in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook"):
         return f"{name}_find_unused_parameters_true"
     return name
+
+
+def num_processes(machine: Machine) -> int:
+    """How many processes train together on `machine`."""
+    return machine.num_nodes * _num_devices(machine)
 
 
 def _num_devices(machine: Machine) -> int:

@@ -7,7 +7,8 @@ Shapes: B = batch, C = canvas side, D = channels, three of every modality, K = c
 side in pixels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -26,7 +27,7 @@ from pliant.errors import UserError
 from pliant.runtime.crop import Preprocessing
 from pliant.train.optimiser import build_optimiser
 from pliant.train.settings import TrainSettings
-from pliant.train.task import AdaptiveTask, PlainTask
+from pliant.train.task import Predicting, Task
 
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
@@ -78,7 +79,7 @@ class ReflectedMargin:
 
 
 class TrainModule(pl.LightningModule):
-    """Steps a task, and measures the named tiers on the dev split.
+    """Steps a task, and measures the named tiers, or its predictors, on the dev split.
 
     Args:
         task: (images, targets, step) -> dict with `loss`; its `model` is the network.
@@ -88,13 +89,17 @@ class TrainModule(pl.LightningModule):
         num_classes: K; None for anti-spoofing, which is judged by AUC and not by accuracy.
         macs: Forward MACs of one image under a configuration.
         augment: (images in [0, 1], targets, generator) -> (images at input size, targets).
+        predictors: Of a task without tiers: names of what its `predictors` answers, to be measured
+            on dev in their place. `ranking` of them make the mean that ranks epochs.
+        ranking: Some of `predictors`; (): all.
+        more_macs: Forward MACs of one image beside those of configurations, such as a teacher's.
 
     After every step `step_macs` holds the forward MACs of the step and `last_loss` its loss.
     """
 
     def __init__(
         self,
-        task: AdaptiveTask | PlainTask,
+        task: Task,
         settings: TrainSettings,
         *,
         preprocessing: Preprocessing,
@@ -102,6 +107,9 @@ class TrainModule(pl.LightningModule):
         num_classes: int | None = None,
         macs: Callable[[Configuration], float] = lambda configuration: 0,
         augment: Augmentation | None = None,
+        predictors: Sequence[str] = (),
+        ranking: Sequence[str] = (),
+        more_macs: float = 0,
     ) -> None:
         super().__init__()
         self.task = task
@@ -113,7 +121,10 @@ class TrainModule(pl.LightningModule):
         self.measure = "auc" if num_classes is None else "accuracy"
         self.macs = macs
         self.augment = augment
-        self.dev = nn.ModuleDict({tier: _dev_metric(num_classes) for tier in self.tiers})
+        self.more_macs = more_macs
+        names = [*self.tiers] or [*predictors]
+        self.ranking = tuple(ranking) or tuple(names)
+        self.dev = nn.ModuleDict({name: _dev_metric(num_classes) for name in names})
         self.last_loss = float("nan")
         self.step_macs = 0
 
@@ -127,7 +138,7 @@ class TrainModule(pl.LightningModule):
     def train(self, mode: bool = True) -> "TrainModule":
         super().train(mode)
         if self.settings.freeze_batch_norm:
-            for module in self.task.modules():
+            for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
@@ -150,7 +161,8 @@ class TrainModule(pl.LightningModule):
         if not np.isfinite(self.last_loss):
             raise UserError(self._diverged(f"the loss became {self.last_loss}"))
         configurations = self.task.configurations(step)
-        self.step_macs = len(targets) * round(sum(map(self.macs, configurations)))
+        image_macs = sum(map(self.macs, configurations)) + self.more_macs
+        self.step_macs = len(targets) * round(image_macs)
         self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False)
         return losses["loss"]
 
@@ -163,14 +175,23 @@ class TrainModule(pl.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         images, targets = self.normalise(to_floats(batch["image"])), batch["target"]
+        for name, logits in self.answers(images):
+            if not logits.isfinite().all():  # the last step's damage shows here first
+                what = f"tier {name}" if self.tiers else name
+                raise UserError(self._diverged(f"the outputs of {what} are no numbers"))
+            metric = self.dev[name]
+            assert isinstance(metric, Metric)
+            metric.update(logits.softmax(dim=1)[:, 1] if self.measure == "auc" else logits, targets)
+
+    def answers(self, images: Float[Tensor, "B D S S"]) -> Iterator[tuple[str, Tensor]]:
+        """Name and logits of every tier; of a task without tiers, of every predictor."""
         for tier in self.tiers:
             with self.network.use(tier):
                 logits = self.network(images).float()
-            if not logits.isfinite().all():  # the last step's damage shows here first
-                raise UserError(self._diverged(f"the outputs of tier {tier} are no numbers"))
-            metric = self.dev[tier]
-            assert isinstance(metric, Metric)
-            metric.update(logits.softmax(dim=1)[:, 1] if self.measure == "auc" else logits, targets)
+            yield tier, logits
+        if not self.tiers and len(self.dev):
+            found = cast(Predicting, self.task).predictors(images)
+            yield from ((name, found[name].float()) for name in self.dev)
 
     def on_validation_epoch_end(self) -> None:
         values = {}
@@ -178,14 +199,17 @@ class TrainModule(pl.LightningModule):
             assert isinstance(metric, Metric)
             values[f"dev_{self.measure}_{tier}"] = metric.compute()
             metric.reset()
-        mean = torch.stack(list(values.values())).mean()
+        ranking = [values[f"dev_{self.measure}_{name}"] for name in self.ranking]
+        mean = torch.stack(ranking).mean()
         several = self.trainer.world_size > 1
         self.log_dict(values, logger=False, sync_dist=several)
         self.log("dev_mean", mean, prog_bar=True, logger=False, sync_dist=several)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimiser, schedule = build_optimiser(
-            self.task, self.settings, total_steps=int(self.trainer.estimated_stepping_batches)
+            cast(nn.Module, self.task),
+            self.settings,
+            total_steps=int(self.trainer.estimated_stepping_batches),
         )
         return {
             "optimizer": optimiser,

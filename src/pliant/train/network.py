@@ -1,18 +1,22 @@
 """Networks by name: what `--model` may say, built from settings, with its task and its tiers.
 
-A plain network is the same class without adaptive blocks: it has one configuration, named `plain`.
+resnet20, 32, 56 and 110 are those for small images; they have no settings. A plain network is the
+same class without adaptive blocks: it has one configuration, named `plain`.
 """
 
 import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from pliant.adaptive.configuration import LETTERS, PRESETS, Configuration
 from pliant.adaptive.network import AdaptiveNetwork, pta_mobilenet_v2
 from pliant.adaptive.sampling import SAMPLERS
 from pliant.errors import UserError
+from pliant.models.cifar_resnet import DEPTHS, cifar_resnet
 from pliant.models.mobilenet_v2 import mobilenet_v2
 from pliant.train.pipenet import PIPENET, PipeNetSettings
 from pliant.train.settings import NetworkSettings, TrainSettings
@@ -39,11 +43,20 @@ def _pipenet(_: NetworkSettings, settings: PipeNetSettings, num_classes: int) ->
     return settings.build(num_classes)
 
 
+def _resnet(
+    depth: int, _: NetworkSettings, __: PipeNetSettings, num_classes: int
+) -> AdaptiveNetwork:
+    return AdaptiveNetwork(cifar_resnet(depth, num_classes=num_classes))
+
+
 MODELS: dict[str, Callable[[NetworkSettings, PipeNetSettings, int], AdaptiveNetwork]] = {
     "pta_mobilenet_v2": _pta,
     "mobilenet_v2": _plain,
+    **{f"resnet{depth}": partial(_resnet, depth) for depth in DEPTHS},
     PIPENET: _pipenet,
 }
+MOBILENETS = ("pta_mobilenet_v2", "mobilenet_v2")
+"""Those that NetworkSettings shape and that a MobileNetV2 checkpoint can start."""
 
 
 def build(
@@ -76,6 +89,24 @@ def check_names(model: str, settings: TrainSettings) -> None:
     known(model, MODELS, "model")
     known(settings.sampler, SAMPLERS, "sampler")
     named(settings.tiers, ADAPTIVE_BLOCKS)
+
+
+def check_shape(models: Sequence[str], network: NetworkSettings, init: Path | None) -> None:
+    """Refuses the flags of a MobileNetV2 where there is none; a PipeNet has its own check.
+
+    Raises:
+        UserError: naming the flags.
+    """
+    if set(models) & {*MOBILENETS, PIPENET}:
+        return
+    names = " and ".join(dict.fromkeys(models))
+    if network != NetworkSettings():
+        raise UserError(
+            "--width, --padding, --light-expand, --merge, --dropout and --stem-stride shape a "
+            f"MobileNetV2; leave them out for {names}"
+        )
+    if init is not None:
+        raise UserError(f"--init holds a MobileNetV2; leave it out for {names}")
 
 
 def named(wanted: Sequence[str], num_blocks: int) -> dict[str, Configuration]:

@@ -1,6 +1,7 @@
 """The optimiser and its schedule: weight decay spares norms and biases; warm-up, then cosine."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 from torch import nn
@@ -26,13 +27,30 @@ def lr_factor(step: int, *, total: int, warmup: int) -> float:
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, light_lr: float
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    light_lr: float,
+    decay_scales: Mapping[str, float] | None = None,
 ) -> list[dict]:
     """Groups by two questions: does it decay, and is it of a branch other than the heavy ones?
 
     Weights of two axes and more decay; norms and biases, all 1-D, do not. Heavy branches, stem,
     head and classifier learn at `lr`; the other branches, in no checkpoint, at `lr * light_lr`.
+
+    Args:
+        model: Its parameters that want a gradient.
+        lr: Learning rate.
+        weight_decay: Of what decays.
+        light_lr: In units of `lr`.
+        decay_scales: Parts with a weight decay of their own, by path, in units of `weight_decay`.
     """
+    scales = {
+        id(parameter): scale
+        for path, scale in (decay_scales or {}).items()
+        for parameter in model.get_submodule(path).parameters()
+    }
     lighter = {
         id(parameter)
         for block in model.modules()
@@ -44,9 +62,11 @@ def parameter_groups(
     for light in (False, True):
         wanted = [p for p in model.parameters() if p.requires_grad and (id(p) in lighter) == light]
         rate = lr * light_lr if light else lr
-        decays = [p for p in wanted if p.ndim > 1]
         spared = [p for p in wanted if p.ndim <= 1]
-        groups.append({"params": decays, "weight_decay": weight_decay, "lr": rate})
+        for scale in dict.fromkeys((1.0, *scales.values())):
+            decays = [p for p in wanted if p.ndim > 1 and scales.get(id(p), 1.0) == scale]
+            decay = weight_decay * scale
+            groups.append({"params": decays, "weight_decay": decay, "lr": rate})
         groups.append({"params": spared, "weight_decay": 0.0, "lr": rate})
     return [group for group in groups if group["params"]]
 
@@ -54,9 +74,19 @@ def parameter_groups(
 def build_optimiser(
     model: nn.Module, settings: TrainSettings, *, total_steps: int
 ) -> tuple[Optimizer, LambdaLR]:
-    """The optimiser of `settings` and the schedule, to be stepped once per training step."""
+    """The optimiser of `settings` and the schedule, to be stepped once per training step.
+
+    Args:
+        model: What learns; a task with `decay_scales` says which parts of it decay otherwise.
+        settings: The recipe.
+        total_steps: Of the whole run.
+    """
     groups = parameter_groups(
-        model, lr=settings.lr, weight_decay=settings.weight_decay, light_lr=settings.light_lr
+        model,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        light_lr=settings.light_lr,
+        decay_scales=getattr(model, "decay_scales", None),
     )
     if settings.optimiser == "adamw":
         optimiser: Optimizer = AdamW(groups, lr=settings.lr)

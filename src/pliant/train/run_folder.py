@@ -156,8 +156,15 @@ class RunFolder:
         return folder
 
     @classmethod
-    def resume(cls, path: Path, settings: Mapping[str, Any]) -> "RunFolder":
+    def resume(
+        cls, path: Path, settings: Mapping[str, Any], *, settled: Sequence[str] = ()
+    ) -> "RunFolder":
         """The unfinished folder at `path`; a new one where there is none.
+
+        Args:
+            path: The run.
+            settings: As they were given to `create`.
+            settled: Names of settings that the end of a run decides, so they may differ.
 
         Raises:
             UserError: if it is finished, is no run, or was started with other settings (they are
@@ -170,6 +177,7 @@ class RunFolder:
             raise UserError(f"{path} is finished; there is nothing to resume")
         before = _read_json(path / "settings.json")
         now = json.loads(json.dumps({"format": FORMAT, **settings}))
+        now |= {name: before.get(name) for name in settled}
         different = _differences(before, now)
         if different:
             raise UserError(

@@ -11,6 +11,7 @@ Shapes: B = batch, D = channels, K = classes, S = side in pixels.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,35 @@ from pliant.adaptive.configuration import Configuration
 from pliant.adaptive.network import AdaptiveNetwork
 
 Losses = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """What `TrainModule` asks of a task, beside being an `nn.Module`.
+
+    Two attributes more are heard where a task has them: `decay_scales`, see `parameter_groups`,
+    and `measure(batches)`, called after every epoch with held-out (images, targets).
+    """
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained and kept."""
+        ...
+
+    def configurations(self, step: int) -> Sequence[Configuration]:
+        """Those of an adaptive network that a step runs; else none."""
+        ...
+
+    def __call__(self, images: Tensor, targets: Tensor, step: int) -> Losses:
+        """Losses of a step: `loss` and its parts."""
+        ...
+
+
+class Predicting(Task, Protocol):
+    """A task of several networks: it is measured by what each predictor says."""
+
+    def predictors(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits by predictor."""
+        ...
 
 
 def soft_label_loss(
