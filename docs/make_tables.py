@@ -1,10 +1,11 @@
-"""Write the README's tables from benchmarks/results: python docs/make_tables.py [--check].
+"""Write the tables of the pages from benchmarks/results: python docs/make_tables.py [--check].
 
 Each table stands between `<!-- table: NAME -->` and `<!-- end: NAME -->`; what is between is
 replaced. With --check nothing is written, and exit 1 says that a table is out of date.
 """
 
 import csv
+import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -210,6 +211,115 @@ def mobile() -> str:
     return markdown(header, lines)
 
 
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""0.975 quantiles of Student's t for 1 to 9 degrees of freedom."""
+
+
+def more(pairs: Sequence[tuple[float, float]], *, digits: int) -> str:
+    """Mean of first minus second, with its 95 % t interval; alone if there is one pair."""
+    values = [one - other for one, other in pairs]
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):+.{digits}f}"
+    if len(values) == 1:
+        return mean
+    half = T_975[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean} ± {half:.{digits}f}"
+
+
+def points(rows: Sequence[Row], predictors: Sequence[str]) -> dict[str, float]:
+    """Test accuracy in percent by seed, the mean over `predictors`."""
+    seeds = grouped([row for row in rows if row["predictor"] in predictors], ("seed",))
+    return {
+        seed: 100 * statistics.mean(float(row["test"]) for row in found)
+        for (seed,), found in seeds.items()
+    }
+
+
+TOGETHER = {"ffl": "fused", "ffl, apart": "fused", "one": "gated"}
+"""What a method deploys of all its networks; the others the mean of their logits."""
+
+
+def distill_methods() -> str:
+    """A network of each method, and all of them together, beside two trained apart."""
+    rows = [row for row in read("distill.csv") if row["part"] == "methods"]
+    networks = [f"network_{k}" for k in (1, 2, 3)]
+    methods = {method: found for (method,), found in grouped(rows, ("method",)).items()}
+    apart = methods.get("vanilla", [])
+    alone, pair = points(apart, networks), points(apart, ["ensemble"])
+    lines = []
+    for method, found in methods.items():
+        if method == "teacher":
+            continue
+        single = points(found, ["leader"] if method == "okddip" else networks)
+        several = points(found, [TOGETHER.get(method, "ensemble")])
+        spent = float(found[0]["gmacs"]) + float(found[0]["taught_gmacs"]) / 3
+        unit = float(apart[0]["gmacs"]) / 2
+        line = [method, f"{spent / unit:.2f}", str(len(single))]
+        for values, base in ((single, alone), (several, pair)):
+            both = [seed for seed in values if seed in base]
+            line.append(f"{statistics.mean(values.values()):.1f}" if values else "")
+            differences = more([(values[seed], base[seed]) for seed in both], digits=1)
+            line.append(differences if both and method != "vanilla" else "")
+        lines.append(line)
+    if "teacher" in methods:
+        found = methods["teacher"]
+        cost = float(found[0]["gmacs"]) / (float(apart[0]["gmacs"]) / 2)
+        single = points(found, networks)
+        mean = f"{statistics.mean(single.values()):.1f}"
+        lines.append(["(kd's teacher)", f"{cost:.2f}", str(len(single)), mean, "", "", ""])
+    header = ["method", "compute", "seeds", "a network, %", "more than alone", "together, %"]
+    return markdown([*header, "more than two alone"], lines)
+
+
+def distill_pta() -> str:
+    """Each way to train two tiers at once: every tier, and what it has more than without."""
+    rows = [row for row in read("distill.csv") if row["part"] == "pta"]
+    lines = []
+    shown = {"cifar": ("accuracy", 100, 1), "nuaa": ("auc", 1, 3)}
+    for data, (measure, scale, digits) in shown.items():
+        mine = [r for r in rows if r["data"].startswith(data)]
+        for (student, method), runs in grouped(mine, ("student", "method")).items():
+            line = [f"{data}: {method}", str(len({run["seed"] for run in runs}))]
+            for tier in ("low", "high"):
+                values, base = (
+                    {
+                        r["seed"]: scale * float(r["test"])
+                        for r in mine
+                        if (r["student"], r["method"]) == (student, which)
+                        and (r["predictor"], r["measure"]) == (tier, measure)
+                    }
+                    for which in (method, "none")
+                )
+                line.append(f"{statistics.mean(values.values()):.{digits}f}")
+                pairs = [(values[seed], base[seed]) for seed in values if seed in base]
+                line.append("" if method == "none" else more(pairs, digits=digits))
+            if data == "nuaa":
+                for tier in ("low", "high"):
+                    errors = [r for r in runs if (r["predictor"], r["measure"]) == (tier, "acer")]
+                    line.append(spread(errors, "test", digits=1, scale=100))
+            else:
+                line += ["", ""]
+            lines.append(line)
+    header = ["data: teaching", "seeds", "low", "more", "high", "more", "ACER low, %"]
+    return markdown([*header, "ACER high, %"], lines)
+
+
+def distill_cost() -> str:
+    """One step of every method, in units of the same networks trained apart."""
+    rows = [row for row in read("distill.csv") if row["part"] == "cost"]
+    lines = []
+    for (method,), found in grouped(rows, ("method",)).items():
+        values = {row["measure"]: float(row["value"]) for row in found}
+        if "step / apart" in values:
+            cells = [f"{values[k]:.2f}" for k in ("step / apart", "kept / apart", "kept / one")]
+            lines.append([method, *cells, ""])
+        elif "overhead" in values:
+            lines.append([method, "", "", "", f"{100 * values['overhead']:+.0f}"])
+    header = ["method", "time / sum apart", "memory / sum apart", "memory / one of them"]
+    return markdown([*header, "loss, % of the student's step"], lines)
+
+
 SHOWN = (
     "naive",
     "plain, camera + simulated attacks",
@@ -232,22 +342,33 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 """Marker name -> the function that makes its table."""
 
+DISTILL: dict[str, Callable[[], str]] = {
+    "methods": distill_methods,
+    "pta": distill_pta,
+    "cost": distill_cost,
+}
+"""The same for docs/distill.md."""
+
+PAGES = {"README.md": TABLES, "docs/distill.md": DISTILL}
+
 
 def main(words: Sequence[str]) -> int:
-    """Rewrites README.md; with --check only compares."""
+    """Rewrites the pages; with --check only compares."""
     if set(words) - {"--check"}:
         print(__doc__)
         return 2
-    readme = ROOT / "README.md"
-    before = text = readme.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        text = replaced(text, name, make())
-    if "--check" in words:
-        if text != before:
-            print("README.md: a table is out of date; run python docs/make_tables.py")
-        return int(text != before)
-    readme.write_text(text, encoding="utf-8")
-    return 0
+    stale = 0
+    for name, tables in PAGES.items():
+        page = ROOT / name
+        before = text = page.read_text(encoding="utf-8")
+        for marker, make in tables.items():
+            text = replaced(text, marker, make())
+        if "--check" not in words:
+            page.write_text(text, encoding="utf-8")
+        elif text != before:
+            print(f"{name}: a table is out of date; run python docs/make_tables.py")
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":
