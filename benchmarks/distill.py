@@ -51,8 +51,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
 from pliant.adaptive.calibration import calibrate
@@ -69,7 +67,6 @@ from pliant.pad.thresholds import fit_threshold
 from pliant.runtime.crop import Preprocessing
 from pliant.train.data_module import CropData
 from pliant.train.module import TrainModule, seed_of, to_floats
-from pliant.train.optimiser import lr_factor, parameter_groups
 from pliant.train.settings import TrainSettings
 from pliant.train.task import AdaptiveTask, PlainTask
 
@@ -174,31 +171,6 @@ def shift_and_mirror(
     return cut.permute(0, 3, 1, 2), targets
 
 
-class Module(TrainModule):
-    """A task whose own parts have a weight decay of their own."""
-
-    def configure_optimizers(self) -> Any:
-        settings, scales = self.settings, getattr(self.task, "decay_scales", {})
-        groups = [
-            group
-            for name, part in self.task.named_children()
-            for group in parameter_groups(
-                part,
-                lr=settings.lr,
-                weight_decay=settings.weight_decay * scales.get(name, 1.0),
-                light_lr=settings.light_lr,
-            )
-        ]
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = round(settings.warmup_epochs / settings.epochs * total)
-        optimiser = SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)
-        schedule = LambdaLR(optimiser, lambda k: lr_factor(k, total=total, warmup=warmup))
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
 def macs_of(task: nn.Module, images: Tensor, targets: Tensor) -> tuple[float, float]:
     """Forward MACs of a step per image: of what is trained, and of what runs without gradient."""
     found = {True: 0, False: 0}
@@ -239,7 +211,7 @@ class Bench:
             settings=settings,
         )  # fmt: skip
         size = train.images.shape[-1]
-        module = Module(
+        module = TrainModule(
             task, settings, preprocessing=Preprocessing(size=size), tiers={}, num_classes=2,
             augment=shift_and_mirror,
         )  # fmt: skip
