@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -105,8 +106,73 @@ def test_a_reference_is_kept_and_bounded(tmp_path: Path):
         with pytest.raises(UserError, match="at most 4096 bytes"):
             log.append(answer(tier="t" * 5000))
         log.append(answer())
+        for wrong in (5, b"gate", ["gate"]):
+            with pytest.raises(UserError, match="an audit reference is a text, got"):
+                log.append(answer(), reference=wrong)
     assert json.loads(lines(tmp_path / "log")[1])["reference"] == "gate 3\n☺"
     assert verify(tmp_path / "log").num_verdicts == 2
+
+
+@pytest.mark.parametrize("model", [3, "x", "AB" * 32, "ab" * 33, None, b"ab" * 32])
+def test_a_model_that_is_no_hash(tmp_path: Path, model):
+    with pytest.raises(UserError, match=r"SHA-256 of a bundle, 64 hexadecimal digits .*, got "):
+        AuditLog(tmp_path / "log", model=model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_prediction_and_no_frame(tmp_path: Path):
+    with AuditLog(tmp_path / "log", model=MODEL) as log:
+        for wrong in (None, "bona_fide", {"score": 1}):
+            with pytest.raises(UserError, match=r"keeps a Prediction, as .*, got "):
+                log.append(wrong)
+        for frame in ("x", -1, 1.0, True, [0]):
+            with pytest.raises(UserError, match="an audit frame is a whole number from 0 on, got"):
+                log.append(answer(), frame=frame)
+        for changed in ({"score": math.nan}, {"tier": b"mid"}):
+            with pytest.raises(UserError, match="cannot hold this prediction"):
+                log.append(answer(**changed))
+        log.append(answer(), frame=0)
+    assert verify(tmp_path / "log").num_verdicts == 1
+
+
+def test_places_that_cannot_be_opened(tmp_path: Path):
+    for path in (tmp_path, tmp_path / "none" / "log", str(tmp_path / "a\0b")):
+        with pytest.raises(UserError, match=r"cannot be opened: .*; give it another place or name"):
+            AuditLog(path, model=MODEL)
+        with pytest.raises(UserError, match="no such audit log"):
+            verify(path)
+    for path in (5, None, b"log"):
+        with pytest.raises(UserError, match="an audit log is named by a path, got"):
+            AuditLog(path, model=MODEL)
+        with pytest.raises(UserError, match="an audit log is named by a path, got"):
+            verify(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("head", [5, b"ab" * 32, "ab", ["ab" * 32]])
+def test_a_head_that_is_none(tmp_path: Path, head):
+    write(tmp_path / "log")
+    with pytest.raises(UserError, match="a head is 64 hexadecimal digits, got"):
+        verify(tmp_path / "log", head=head)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", 3), ("model", "x"), ("tier", 5), ("configuration", None), ("threshold", "0.5"),
+        ("score", [0.5]), ("score", True), ("verdict", None), ("reason", 5), ("frame", -1),
+        ("frame", "x"), ("num_frames", 1.5), ("latency_ms", None), ("reference", {}),
+    ],
+)  # fmt: skip
+def test_fields_of_another_type_are_seen(tmp_path: Path, name, value):
+    path = tmp_path / "log"
+    head = write(path)[-1]
+    record = json.loads(lines(path)[1])
+    del record["previous"], record["hash"]
+    path.write_bytes(path.read_bytes() + chained(record | {name: value}, head)[0])
+    report = verify(path)
+    assert report.broken_line == 5
+    assert f"its {name} is not what a {name} can be" in (report.why or "")
 
 
 @given(st.data())
@@ -230,7 +296,7 @@ def test_one_writer_at_a_time(tmp_path: Path):
         log.append(answer())
         with pytest.raises(UserError, match="another process is writing"):
             AuditLog(path, model=MODEL)
-        code = f"from pliant.runtime.audit import AuditLog; AuditLog({str(path)!r}, model='a')"
+        code = f"from pliant.runtime import AuditLog; AuditLog({str(path)!r}, model='ab' * 32)"
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert "another process is writing" in other.stderr
     write(path)
@@ -241,7 +307,7 @@ def test_a_killed_writer_leaves_no_lock(tmp_path: Path):
     path = tmp_path / "log"
     code = (
         "import os; from pliant.runtime.audit import AuditLog; "
-        f"log = AuditLog({str(path)!r}, model='a'); os._exit(9)"
+        f"log = AuditLog({str(path)!r}, model='ab' * 32); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
     write(path)

@@ -204,7 +204,8 @@ def test_paths_that_cannot_be_read_are_undecided(tiny, bundle_file, tmp_path):
     bundle = Bundle.open(bundle_file)
     (tmp_path / "a.png").write_bytes(tiny.files["golden/0.png"][:-20])
     assert bundle.predict(tmp_path / "a.png").verdict == "undecided(truncated PNG)"
-    assert bundle.predict(str(tmp_path / "none.png")).verdict == "undecided(no such file)"
+    for name in (str(tmp_path / "none.png"), "a\0b", "\ud800.png"):
+        assert bundle.predict(name).verdict == "undecided(no such file)"
     (tmp_path / "b.png").write_bytes(tiny.files["golden/0.png"])
     found = bundle.predict(tmp_path / "b.png", box=tiny.boxes[0])
     assert found.score == pytest.approx(tiny.score("high", 0), abs=CLOSE)
@@ -238,6 +239,9 @@ def test_images_that_are_none(bundle_file, image, said):
     [
         ((1, 2, 3), "x, y, width, height"),
         ("abcd", "x, y, width, height"),
+        ("1289", "x, y, width, height, got 1289"),
+        (b"1289", "x, y, width, height"),
+        (["1", "2", "8", "9"], "x, y, width, height"),
         (5, "x, y, width, height"),
         ((0, 0, 10**400, 5), "x, y, width, height"),
         ((0, 0, math.nan, 5), "finite numbers"),
@@ -311,6 +315,9 @@ def test_arguments_of_other_types(bundle_file):
             Bundle.open(path)
     with pytest.raises(UserError, match="a detector is named by a path, got int"):
         Bundle.open(bundle_file, detector=3)
+    for wrong in ("no", 0, None, 1):
+        with pytest.raises(UserError, match="self_test must be True or False, got"):
+            Bundle.open(bundle_file, self_test=wrong)
     bundle = Bundle.open(bundle_file)
     for inputs in ([[1]], None, "image", 5):
         with pytest.raises(UserError, match=r"high runs on a float32 array .*, got "):
@@ -320,3 +327,5 @@ def test_arguments_of_other_types(bundle_file):
     for budget in ("8", None, True, [8], 8j):
         with pytest.raises(UserError, match="a budget is a number of milliseconds, got"):
             bundle.pick(budget)
+    with pytest.raises(UserError, match="a cache folder is named by a path, got int"):
+        bundle.pick(8, cache=3)

@@ -155,11 +155,24 @@ def test_refusals(tmp_path, content, reason):
 def test_things_that_are_no_files(tmp_path):
     with pytest.raises(BadImage, match="no such file"):
         read_image(tmp_path / "none.jpg")
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(BadImage, match="no such file"):
+            read_image(name)
     with pytest.raises(BadImage, match="not a file"):
         read_image(tmp_path)
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BadImage, match="not a file"):
         read_image(tmp_path / "pipe.jpg")
+
+
+def test_a_png_without_pixels(tmp_path, capfd):
+    data = encode(picture(8, 8), ".png")
+    first = data.index(b"IDAT") - 4
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:first] + data[data.index(b"IEND") - 4 :])
+    with pytest.raises(BadImage, match="damaged PNG: it holds no pixels"):
+        read_image(path)
+    assert capfd.readouterr().err == ""
 
 
 @given(data=st.binary(max_size=200), start=st.sampled_from([b"", b"\xff\xd8\xff", b"BM", b"RIFF"]))

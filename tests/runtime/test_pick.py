@@ -265,6 +265,14 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path: Path):
     assert pick(fake, 5, cache=tmp_path / "file" / "deeper", now=fake.now) == "mid"
 
 
+def test_a_cache_named_by_text(tmp_path: Path):
+    fake = Fake(THREE)
+    assert pick(fake, 5, cache=str(tmp_path), now=fake.now) == "mid"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(UserError, match="a cache folder is named by a path, got int"):
+        pick(fake, 5, cache=3, now=fake.now)  # type: ignore[arg-type]
+
+
 def test_where_the_cache_lies(monkeypatch, tmp_path: Path):
     name = "LOCALAPPDATA" if memory.sys.platform == "win32" else "XDG_CACHE_HOME"
     monkeypatch.setenv(name, str(tmp_path))

@@ -240,3 +240,21 @@ def test_the_real_thing_is_quiet_about_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "camera 63 cannot be opened" in done.stdout
     assert done.stderr == ""
+
+
+def test_arguments_of_other_types(tmp_path: Path, camera):
+    for path in (3, None, b"film.avi"):
+        with pytest.raises(UserError, match="a video is named by a path, got"):
+            Footage.video(path)
+    with pytest.raises(UserError, match="is no video"):
+        Footage.video("a\0b")
+    for number in ("0", None, 0.0, True):
+        with pytest.raises(UserError, match="a camera is named by its number, got"):
+            Footage.camera(number)
+    camera([np.zeros((4, 4, 3), np.uint8)])
+    for every in ("2", 0, 1.5, True):
+        with (
+            Footage.camera() as footage,
+            pytest.raises(UserError, match="every must be a whole number, at least 1, got"),
+        ):
+            list(footage.frames(every=every))

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from pliant.errors import UserError
+from pliant.runtime.fields import MAX_WHOLE, SHA256, is_number, path_of
 from pliant.runtime.verdict import Prediction
 
 if sys.platform == "win32":
@@ -52,6 +53,33 @@ KINDS: Mapping[str, frozenset[str]] = {
 }
 """What each kind of line holds, no more and no less."""
 
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and SHA256.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WHOLE
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _or_null(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("kind", "time", "configuration", "verdict"), _is_text),
+    **dict.fromkeys(("previous", "hash", "model", "sha256"), _is_sha256),
+    **dict.fromkeys(("format", "bytes", "num_frames"), _is_count),
+    **dict.fromkeys(("tier", "reason", "reference"), _or_null(_is_text)),
+    **dict.fromkeys(("threshold", "score"), _or_null(is_number)),
+    "frame": _or_null(_is_count),
+    "latency_ms": is_number,
+}
+"""What each field of a line holds."""
 _END = re.compile(rb',"hash":"([0-9a-f]{64})"\}\n')
 _END_BYTES = 76
 
@@ -71,7 +99,8 @@ class AuditLog:
         now: The time of a line.
 
     Raises:
-        UserError: if the file is no audit log, its end is damaged, or another process writes it.
+        UserError: if `model` is no such hash, or the file cannot be opened, is no audit log, is
+            damaged at its end, or is written by another process.
     """
 
     def __init__(
@@ -82,14 +111,29 @@ class AuditLog:
         fsync: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.path, self.model, self.fsync, self._now = Path(path), model, fsync, now
+        self.path = path_of(path, "an audit log")
+        self.model, self.fsync, self._now = model, fsync, now
+        if not _is_sha256(model):
+            raise UserError(
+                "an audit log's model is the SHA-256 of a bundle, 64 hexadecimal digits "
+                f"(Bundle.sha256), got {model!r:.80}"
+            )
         self._lock = threading.Lock()
         self.num_torn_bytes = 0
         """Of a torn line that was found, and sealed, when the log was opened."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._file: int | None = os.open(self.path, flags, 0o600)
+        self._file: int | None = None
         try:
+            self._file = os.open(self.path, flags, 0o600)
             self._begin(self._file)
+        except (OSError, ValueError) as problem:
+            self._drop()
+            if isinstance(problem, UserError):
+                raise
+            why = getattr(problem, "strerror", None) or str(problem)
+            raise UserError(
+                f"the audit log {self.path} cannot be opened: {why}; give it another place or name"
+            ) from problem
         except BaseException:
             self._drop()
             raise
@@ -128,13 +172,23 @@ class AuditLog:
                 be it a photo or the frames before it.
 
         Raises:
-            UserError: if the reference is too long, or the log is closed.
+            UserError: if the reference is no text or too long, the frame no whole number, the
+                prediction none, or the log is closed.
             OSError: if the disk is full; the log is closed then, and its line torn.
         """
+        if not isinstance(prediction, Prediction):
+            raise UserError(
+                "an audit log keeps a Prediction, as Bundle.predict returns one, got "
+                f"{type(prediction).__name__}"
+            )
+        if reference is not None and not isinstance(reference, str):
+            raise UserError(f"an audit reference is a text, got {type(reference).__name__}")
         if reference is not None and len(reference) > MAX_REFERENCE:
             raise UserError(
                 f"an audit reference has at most {MAX_REFERENCE} characters, got {len(reference)}"
             )
+        if frame is not None and not _is_count(frame):
+            raise UserError(f"an audit frame is a whole number from 0 on, got {frame!r:.60}")
         record = {
             "kind": "verdict",
             "model": self.model,
@@ -190,7 +244,10 @@ class AuditLog:
 
 def chained(record: Mapping[str, Any], previous: str) -> tuple[bytes, str]:
     """The record's line in the log, and its hash."""
-    body = json.dumps({**record, "previous": previous}, separators=(",", ":"), allow_nan=False)
+    try:
+        body = json.dumps({**record, "previous": previous}, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise UserError(f"an audit log cannot hold this prediction: {problem}") from problem
     digest = hashlib.sha256(body.encode("ascii")).hexdigest()
     line = f'{body[:-1]},"hash":"{digest}"}}\n'.encode("ascii")
     if len(line) > MAX_LINE:
@@ -220,6 +277,9 @@ def checked(line: bytes, previous: str | None) -> dict[str, Any]:
         raise Damaged("its time or the hash before it is no text")
     if record["kind"] == "header" and record["format"] != FORMAT:
         raise Damaged(f"this pliant reads format {FORMAT}; use the version that wrote it")
+    for name, value in record.items():
+        if not _TYPES[name](value):
+            raise Damaged(f"its {name} is not what a {name} can be: {str(value)[:60]!r}")
     if previous is not None and record["previous"] != previous:
         raise Damaged("the line before it is not the one it names: lines are missing or moved")
     return record

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from pliant.errors import UserError
 from pliant.runtime.audit import MAX_LINE, START, Damaged, checked
+from pliant.runtime.fields import path_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +77,17 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
             lines are missing at the end.
 
     Raises:
-        UserError: if the file does not exist, or does not begin as an audit log.
+        UserError: if the file does not exist, cannot be read or does not begin as an audit log, or
+            the head is none.
     """
-    path = Path(path)
+    path = path_of(path, "an audit log")
     if head is not None:
+        if not isinstance(head, str):
+            raise UserError(f"a head is 64 hexadecimal digits, got {type(head).__name__}")
         head = head.strip().lower()
         if not re.fullmatch("[0-9a-f]{64}", head):
             raise UserError(f"a head is 64 hexadecimal digits, got {head[:80]!r}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, it raises nothing
         raise UserError(f"no such audit log: {path}")
     found = {"header": 0, "verdict": 0, "torn": 0}
     models: dict[str, None] = {}
@@ -105,6 +110,8 @@ def verify(path: Path | str, *, head: str | None = None) -> AuditReport:
                 num_after_head += 1
     except _Broken as problem:
         broken = problem
+    except OSError as problem:
+        raise UserError(f"the audit log {path} cannot be read: {problem.strerror}") from problem
     if not header:
         raise UserError(f"{path} is not an audit log: {broken.why if broken else 'it is empty'}")
     num_lines = sum(found.values())

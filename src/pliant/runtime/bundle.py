@@ -109,6 +109,8 @@ class Bundle:
             raise UserError(f"threads must be a whole number, got {threads!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise UserError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
+        if not isinstance(self_test, bool):
+            raise UserError(f"self_test must be True or False, got {self_test!r:.60}")
         if detector is not None:
             detector = path_of(detector, "a detector")
         if quality is not None and not isinstance(quality, QualityLimits):

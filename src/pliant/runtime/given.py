@@ -78,7 +78,12 @@ def check_box(box: Any) -> Box:
         UserError: if it is not four finite numbers with a width and a height > 0.
     """
     try:
-        x, y, width, height = (float(value) for value in box)
+        if isinstance(box, bytes | bytearray | memoryview):
+            raise TypeError
+        values = list(box)
+        if any(isinstance(value, str | bytes) for value in values):  # "1289" is no four numbers
+            raise TypeError
+        x, y, width, height = map(float, values)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"a box must be x, y, width, height, got {str(box)[:60]}") from None
     if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:

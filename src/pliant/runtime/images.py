@@ -5,6 +5,11 @@ small file cannot claim the machine's memory and half a photo is not taken for a
 (OpenCV fills the missing part of a JPEG with grey and says nothing). A JPEG whose end marker is
 there but whose picture data is damaged inside still decodes: the format carries no checksum.
 
+For some damaged files libpng and libjpeg write a line of their own to standard error, beside the
+reason that is given here. OpenCV has no switch for it; to unpack every PNG first would take as long
+as to decode it; and what else could silence it, turning the process's standard error away, is not a
+library's to do.
+
 JPEG: ITU-T T.81 annex B. PNG: W3C PNG 3, section 5. WebP: RFC 9649. BMP: BITMAPINFOHEADER.
 """
 
@@ -104,7 +109,9 @@ def _bytes_of(path: Path) -> bytes:
             size = f"{status.st_size / 1e6:.0f} MB"
             raise BadImage(f"too large: {size} (at most {MAX_BYTES // 10**6} MB)")
         return path.read_bytes()
-    except FileNotFoundError:
+    except BadImage:
+        raise
+    except (FileNotFoundError, ValueError):  # ValueError: a name that no file can have
         raise BadImage("no such file") from None
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror}") from error
@@ -140,15 +147,18 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """Walks the chunks to IEND and checks each one's CRC."""
+    """Walks the chunks to IEND and checks each one's CRC; pixels (IDAT) must be among them."""
     width, height = struct.unpack_from(">II", data, 16)
-    place = 8
+    place, has_pixels = 8, False
     while True:
         length, kind = struct.unpack_from(">I4s", data, place)
         (crc,) = struct.unpack_from(">I", data, place + 8 + length)
         if zlib.crc32(memoryview(data)[place + 4 : place + 8 + length]) != crc:
             raise BadImage("damaged PNG: a checksum is wrong")
+        has_pixels = has_pixels or kind == b"IDAT"
         if kind == b"IEND":
+            if not has_pixels:
+                raise BadImage("damaged PNG: it holds no pixels")
             return width, height
         place += 12 + length
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pliant.runtime.fields import path_of
 from pliant.runtime.files import write_atomic
 
 FORMAT = 2
@@ -59,7 +60,7 @@ def processor_name() -> str:
 
 
 def remembered(
-    key: Mapping[str, Any], tiers: Iterable[str], folder: Path | None = None, *, runs: int = 1
+    key: Mapping[str, Any], tiers: Iterable[str], folder: Path | str | None = None, *, runs: int = 1
 ) -> dict[str, float] | None:
     """Milliseconds of each tier; None where they must be measured.
 
@@ -87,7 +88,7 @@ def remembered(
 def remember(
     key: Mapping[str, Any],
     ms: Mapping[str, float],
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     *,
     runs: int = 1,
 ) -> None:
@@ -99,16 +100,21 @@ def remember(
         write_atomic(path, json.dumps(record, indent=1))
 
 
-def forget(key: Mapping[str, Any], folder: Path | None = None) -> None:
+def forget(key: Mapping[str, Any], folder: Path | str | None = None) -> None:
     """The next start measures."""
     with suppress(OSError):
         latency_file(key, folder).unlink(missing_ok=True)
 
 
-def latency_file(key: Mapping[str, Any], folder: Path | None = None) -> Path:
-    """Where latencies of this bundle on this device are remembered."""
+def latency_file(key: Mapping[str, Any], folder: Path | str | None = None) -> Path:
+    """Where latencies of this bundle on this device are remembered.
+
+    Raises:
+        UserError: if the folder is named by no path.
+    """
     digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
-    return (folder or cache_folder()) / f"{digest[:32]}.json"
+    place = cache_folder() if folder is None else path_of(folder, "a cache folder")
+    return place / f"{digest[:32]}.json"
 
 
 def _is_time(value: Any) -> bool:

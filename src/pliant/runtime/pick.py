@@ -83,7 +83,7 @@ def choose(
     budget_ms: float,
     *,
     runs: int = RUNS,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     remeasure: bool = False,
     now: Callable[[], float] = time.perf_counter,
 ) -> Choice:
@@ -121,7 +121,7 @@ def latencies(
     bundle: Runnable,
     *,
     runs: int = RUNS,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     remeasure: bool = False,
     now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
@@ -155,7 +155,7 @@ def _known(
     bundle: Runnable,
     key: Mapping[str, Any],
     runs: int,
-    cache: Path | None,
+    cache: Path | str | None,
     now: Callable[[], float],
 ) -> dict[str, float] | None:
     """What is remembered, unless it is slower than what the default tier shows now."""
@@ -173,7 +173,7 @@ def _measured(
     key: Mapping[str, Any],
     before: Mapping[str, float] | None,
     runs: int,
-    cache: Path | None,
+    cache: Path | str | None,
     now: Callable[[], float],
 ) -> dict[str, float]:
     """Measures, and remembers where the rounds agree; `before` counts where it is faster."""

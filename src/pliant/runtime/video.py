@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pliant.errors import UserError
+from pliant.runtime.fields import path_of
 from pliant.runtime.images import MAX_PIXELS, MAX_SIDE_PX
 
 MAX_FRAMES = 100_000
@@ -93,13 +94,16 @@ class Footage:
         """A video file.
 
         Raises:
-            UserError: if it is missing, no video, or its frames are too large.
+            UserError: if it is named by no path, missing, no video, or its frames are too large.
         """
-        path = Path(path)
-        if not path.is_file() or not is_video(path):
-            raise UserError(
-                f"{path} is no video; MP4, MOV, AVI, Matroska, WebM, MPEG, Ogg are read"
-            )
+        path = path_of(path, "a video")
+        try:
+            if not path.is_file() or not is_video(path):
+                raise UserError(
+                    f"{path} is no video; MP4, MOV, AVI, Matroska, WebM, MPEG, Ogg are read"
+                )
+        except OSError as problem:
+            raise UserError(f"{path} cannot be read: {problem.strerror}") from problem
         # FFmpeg prints its own complaints otherwise; what is wrong is said once, here
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         with _quiet():
@@ -113,8 +117,10 @@ class Footage:
         """A camera of this device.
 
         Raises:
-            UserError: if there is none of this number, or another program uses it.
+            UserError: if it is no number, there is none of it, or another program uses it.
         """
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UserError(f"a camera is named by its number, got {number!r:.60}")
         if not 0 <= number <= MAX_CAMERA:
             raise UserError(f"a camera's number lies in [0, {MAX_CAMERA}], got {number}")
         with _quiet():
@@ -147,8 +153,8 @@ class Footage:
             UserError: if not one frame can be read, there are more than `most`, a frame is too
                 large, or a camera stops giving frames.
         """
-        if every < 1:
-            raise UserError(f"every must be at least 1, got {every}")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UserError(f"every must be a whole number, at least 1, got {every!r:.60}")
         start, given, index, failed = now(), 0, 0, 0
         while True:
             grabbed = self._grab()
