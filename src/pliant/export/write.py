@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pliant.errors import UserError
 from pliant.runtime.archive import stored_zip
+from pliant.runtime.bundle import Bundle
+from pliant.runtime.checked import check_files
 from pliant.runtime.contract import Contract
 from pliant.runtime.files import write_atomic
 
@@ -42,3 +46,26 @@ def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_atomic(folder / name, data)
+
+
+def reopen(files: Mapping[str, bytes], target: str) -> None:
+    """Opens the bundle as a device would, its self-test included, before anything is written.
+
+    Args:
+        files: All of the bundle, by path.
+        target: A model for another runtime than ONNX Runtime is checked, and not run.
+
+    Raises:
+        UserError: with what a device would say.
+    """
+    try:
+        if target != "onnx":
+            check_files(files)
+            return
+        with tempfile.TemporaryDirectory() as place:
+            write_folder(files, Path(place))
+            Bundle.open(place)
+    except UserError as refusal:
+        raise UserError(
+            f"the bundle would not open on a device: {refusal}; nothing was written"
+        ) from refusal

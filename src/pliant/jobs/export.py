@@ -83,7 +83,7 @@ def export(
         UserError: if the run is unfinished, `out` is taken, or the exported model computes
             something else than the network.
     """
-    from pliant.export.write import bundle_files, write_folder, write_zip
+    from pliant.export.write import bundle_files, reopen, write_folder, write_zip
     from pliant.jobs.folders import appearing
 
     run, out = Path(run), Path(out)
@@ -100,7 +100,7 @@ def export(
     made = _make(opened, target, int8=int8, data=data, max_change=max_change)
     contract = _contract(opened, made, target=target, int8=int8, name=name, licence=licence)
     files = bundle_files(contract, made.files)
-    _reopen(files, target)
+    reopen(files, target)
     if _is_single(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_zip(files, out)
@@ -175,31 +175,6 @@ def _check_out(out: Path) -> None:
     parent = next(path for path in out.resolve().parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"{parent} is no folder that can be written to; give --out another place")
-
-
-def _reopen(files: Mapping[str, bytes], target: str) -> None:
-    """Opens the bundle as a device would, its self-test included, before anything is written.
-
-    Raises:
-        UserError: with what a device would say.
-    """
-    import tempfile
-
-    from pliant.export.write import write_folder
-    from pliant.runtime.bundle import Bundle
-    from pliant.runtime.checked import check_files
-
-    try:
-        if target != "onnx":  # the model runs elsewhere
-            check_files(files)
-            return
-        with tempfile.TemporaryDirectory() as place:
-            write_folder(files, Path(place))
-            Bundle.open(place)
-    except UserError as refusal:
-        raise UserError(
-            f"the bundle would not open on a device: {refusal}; nothing was written"
-        ) from refusal
 
 
 def _make(run: "Run", target: str, *, int8: bool, data: Path | None, max_change: float) -> _Made:
