@@ -9,12 +9,14 @@ import onnxruntime
 import pytest
 import torch
 
+from pliant.adaptive.calibration import calibrate
 from pliant.adaptive.network import AdaptiveNetwork, make_adaptive, pta_mobilenet_v2
 from pliant.adaptive.statistics import tiered_norms
 from pliant.errors import UserError
 from pliant.export.onnx import SELECTION, AdaptiveOnnx, adaptive_onnx
 from pliant.export.parity import check_parity, configurations, logits, session, softmax
 from pliant.export.static import INPUT, OUTPUT, static_onnx
+from pliant.models.cifar_resnet import resnet20
 from pliant.models.mobilenet_v2 import mobilenet_v2
 
 SIDE = 32
@@ -160,11 +162,18 @@ def test_a_network_without_blocks_has_tiers_too(images: np.ndarray) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain = AdaptiveNetwork(mobilenet_v2(width=0.35).eval())
-    from pliant.adaptive.calibration import calibrate
-
     calibrate(plain, "plain", [torch.from_numpy(images)], name="plain")
     exported = adaptive_onnx(plain, (1, 3, SIDE, SIDE))
     assert exported.selection.length == 2
+    assert np.abs(run(exported.data, images) - logits(plain, "plain", images)).max() < 1e-4
+
+
+def test_a_resnet_equals_pytorch(images: np.ndarray) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = AdaptiveNetwork(resnet20(num_classes=3))
+    calibrate(plain, "plain", [torch.from_numpy(images)], name="plain")
+    exported = adaptive_onnx(plain, (1, 3, SIDE, SIDE))
     assert np.abs(run(exported.data, images) - logits(plain, "plain", images)).max() < 1e-4
 
 

@@ -22,7 +22,7 @@ from pliant.distill.fitnets import FitNets
 from pliant.distill.online import ONLINE
 from pliant.errors import UserError
 from pliant.jobs.distill import distill, summary
-from pliant.jobs.distill_methods import Methods
+from pliant.jobs.distill_methods import Methods, inside, scheduled
 from pliant.jobs.distill_open import open_predictors
 from pliant.jobs.evaluate import evaluate
 from pliant.jobs.samples import split_as_trained
@@ -357,6 +357,13 @@ def test_a_teacher_of_other_classes(teacher, tmp_path, out):
     assert not out.exists()
 
 
+def test_a_teacher_of_another_split_is_said(teacher, photos, out, capsys):
+    how = _of_teacher(teacher, settings=replace(RECIPE, epochs=1, seed=1))
+    distill(photos, out, **how)
+    assert "warning: what the teacher was trained on: its --seed" in capsys.readouterr().err
+    assert "its --seed" in _json(out / "settings.json")["data"]["notes"][-1]
+
+
 def test_a_teacher_of_nan(teacher, photos, tmp_path, out):
     broken = tmp_path / "broken"
     shutil.copytree(teacher, broken)
@@ -377,3 +384,12 @@ def test_every_method_has_its_settings():
     assert [one.name for one in fields(Methods)] == [*ONLINE, *OFFLINE]
     for name, kind in {**ONLINE, **OFFLINE}.items():
         assert getattr(Methods(), name) == kind()
+
+
+def test_settings_meet_the_run():
+    bss = OFFLINE["bss"]
+    assert scheduled(bss(), total_steps=7).total_steps == 7
+    assert scheduled(bss(total_steps=5), total_steps=7).total_steps == 5
+    assert scheduled(FFL(), total_steps=7) == FFL()
+    assert inside(FitNets(student_taps=("a",), teacher_taps=("b",))).student_taps == ("net.a",)
+    assert inside(FFL()) == FFL()

@@ -1,10 +1,13 @@
 """Networks and tiers by name."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from pliant.adaptive.configuration import Configuration
 from pliant.errors import UserError
-from pliant.train.network import build, check_names, named, task_of
+from pliant.train.network import build, check_names, check_shape, named, task_of, tiers_of
 from pliant.train.settings import NetworkSettings, TrainSettings
 from pliant.train.task import AdaptiveTask
 
@@ -43,3 +46,22 @@ def test_the_teacher_is_trained_and_the_cheapest_tier_drawn_twice_as_often():
     drawn = [str(task.sampler(step)[0]) for step in range(600)]
     assert set(drawn) == {"L" * 16, str(task.heaviest)}
     assert 340 < drawn.count("L" * 16) < 460  # two of three
+
+
+def test_a_resnet_is_a_plain_network():
+    network = build("resnet20", NetworkSettings(), num_classes=3)
+    assert list(tiers_of(network, ("low", "high"))) == ["plain"]
+    assert network(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "init", "said"),
+    [
+        (NetworkSettings(width=0.5), None, "leave them out for resnet20"),
+        (NetworkSettings(), Path("start.safetensors"), "--init holds a MobileNetV2"),
+    ],
+)
+def test_what_shapes_a_mobilenet_is_refused_for_a_resnet(settings, init, said):
+    with pytest.raises(UserError, match=said):
+        check_shape(["resnet20"], settings, init)
+    check_shape(["resnet20", "mobilenet_v2"], settings, init)

@@ -53,6 +53,22 @@ def test_built_optimiser_steps_through_the_run(name, kind):
     assert seen == pytest.approx([0.125, 0.25, 0.375, 0.5, 0.375, 0.125])
 
 
+def test_a_part_with_a_weight_decay_of_its_own():
+    task = nn.ModuleDict(
+        {
+            "peers": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)),
+            "fusion": nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)),
+        }
+    )
+    task.decay_scales = {"fusion": 0.1}
+    settings = TrainSettings(weight_decay=0.5)
+    groups = build_optimiser(task, settings, total_steps=4)[0].param_groups
+    found = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    wanted = [0.5, 0, 0, 0, 0.05, 0, 0, 0]  # weights decay, biases and norms do not
+    assert [found[id(p)] for p in task.parameters()] == pytest.approx(wanted)
+    assert sum(len(group["params"]) for group in groups) == 8
+
+
 def test_light_branches_learn_at_their_own_rate():
     model = pta_mobilenet_v2(width=0.1)
     groups = parameter_groups(model, lr=0.2, weight_decay=0.1, light_lr=3)

@@ -129,6 +129,13 @@ def test_resume_names_the_settings_that_differ(run_path):
         RunFolder.resume(run_path, {"training": {"lr": 0.2, "tiers": ("low",)}, "start": "x"})
 
 
+def test_resume_lets_the_end_settle_some(run_path):
+    RunFolder.create(run_path, {"model": "b", "start": "x"})
+    RunFolder.resume(run_path, {"model": "a", "start": "x"}, settled=("model",))
+    with pytest.raises(UserError, match=r"\(start: 'x' -> 'y'\)"):
+        RunFolder.resume(run_path, {"model": "a", "start": "y"}, settled=("model",))
+
+
 def test_a_folder_that_cannot_be_written_is_not_left(run_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         RunFolder.create(run_path, {"lr": float("inf")})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from pliant.data.augment import Augment
-from pliant.jobs.distill_methods import Methods
+from pliant.jobs.distill_methods import Methods, scheduled
 from pliant.jobs.train import report_on_dev
 from pliant.jobs.train import summary as summary_of_tiers
 from pliant.runtime.crop import Preprocessing
@@ -158,9 +158,8 @@ def distill_prepared(
 
     from pliant.jobs.distill_plan import check_teacher
     from pliant.jobs.distill_publish import Ending
-    from pliant.jobs.distill_task import build_module, settings_record
+    from pliant.jobs.distill_task import build_module, settings_record, total_steps
     from pliant.jobs.training import augment_of, batches_of, carry_out
-    from pliant.train.network import MOBILENETS
 
     teaching: nn.Module | None = None
     teacher_record: dict[str, Any] | None = None
@@ -179,6 +178,8 @@ def distill_prepared(
         settings = replace(settings, tiers=plan.peers)
     augment = augment_of(augment, prepared.task)
     batches, varied = batches_of(prepared, settings, preprocessing, augment)
+    steps = total_steps(batches, machine)
+    plan = replace(plan, settings=scheduled(plan.settings, total_steps=steps))
     built = build_module(
         plan, prepared, batches, varied=varied, preprocessing=preprocessing, network=network,
         init=init, teacher=teaching, machine=machine,
@@ -187,13 +188,13 @@ def distill_prepared(
         "task": prepared.task,
         "classes": list(prepared.classes),
         "model": plan.students[0],
-        "network": asdict(network) if set(plan.students) & set(MOBILENETS) else {},
+        "network": built.network,
         "preprocessing": preprocessing.to_json(),
         "training": asdict(settings) | {"policy": policy},
         "augment": asdict(augment) if settings.augmentation else None,
         "data": prepared.record,
         "start": built.start,
-        "distill": settings_record(plan, teacher_record, built.macs),
+        "distill": settings_record(plan, teacher_record, built),
     }
     end = Ending(
         plan=plan,
@@ -207,24 +208,27 @@ def distill_prepared(
     carry_out(
         built.module, batches, prepared, out, record,
         publish=end, settings=settings, machine=machine, resume=resume,
-        settled=("model", "network"),
+        settled=("model", "network", "start"),  # those of the student that is kept
     )  # fmt: skip
     return out
 
 
 def _say_overlap(teacher: "Run", prepared: "Prepared") -> None:
-    """Notes dev subjects that the teacher was trained on."""
+    """Notes that the teacher was, or may have been, trained on images of dev."""
     from pliant.jobs.samples import say
 
-    trained = set(teacher.settings["data"].get("train_subjects", []))
-    both = sorted(trained & set(prepared.record["dev_subjects"]))
+    before, now = teacher.settings["data"], prepared.record
+    both = sorted(set(before.get("train_subjects", [])) & set(now["dev_subjects"]))
+    moved = before.get("sha256") == now["sha256"] and before.get("split") != now["split"]
     if both:
-        note = (
-            f"warning: {len(both)} subjects of dev ({', '.join(both[:5])}) have names of subjects "
-            "that the teacher was trained on, so dev may flatter it and its student"
-        )
-        say(note)
-        prepared.record["notes"].append(note)
+        what = f"{len(both)} subjects of dev ({', '.join(both[:5])}) have names of its subjects"
+    elif moved and not now["dev_subjects"]:
+        what = "its --seed or --dev-share was another one, so images of dev may be among its own"
+    else:
+        return
+    note = f"warning: what the teacher was trained on: {what}; dev may flatter it and its student"
+    say(note)
+    now["notes"].append(note)
 
 
 def summary(out: Path) -> list:
@@ -232,11 +236,10 @@ def summary(out: Path) -> list:
     from rich.table import Table
 
     result = json.loads((out / "distillation.json").read_text(encoding="utf-8"))
-    names = {student["predictor"]: label for label, student in result["students"].items()}
-    table = Table("predictor", "student", "dev", title=f"{result['method']}, dev split")
+    table = Table("predictor", "network", "dev", title=f"{result['method']}, dev split")
     for predictor, quality in result["predictors"].items():
         ((measure, value),) = quality.items()
-        student = names.get(predictor, "")
-        kept = " (kept)" if student and student == result["kept"] else ""
-        table.add_row(predictor, student + kept, f"{measure} {value:.4f}")
+        name = result["names"].get(predictor, "")
+        kept = " (kept)" if name and name == result["kept"] else ""
+        table.add_row(predictor, name + kept, f"{measure} {value:.4f}")
     return [table, *summary_of_tiers(out)]

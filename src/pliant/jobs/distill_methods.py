@@ -81,14 +81,14 @@ class Methods:
         return getattr(self, method)
 
 
-def fitted(settings: Any, *, total_steps: int) -> Any:
-    """The settings for a run of so many steps, as it sees the student: the network inside.
-
-    Taps are paths in the network itself; BSS's schedule is the run's, unless another was given.
-    """
-    changes: dict[str, Any] = {}
-    if taps := getattr(settings, "student_taps", ()):
-        changes["student_taps"] = tuple(f"net.{tap}" for tap in taps)
+def scheduled(settings: Any, *, total_steps: int) -> Any:
+    """BSS's weights fall over the run's steps, unless other ones were given."""
     if isinstance(settings, BSS) and settings.total_steps == BSS().total_steps:
-        changes["total_steps"] = total_steps
-    return replace(settings, **changes)
+        return replace(settings, total_steps=total_steps)
+    return settings
+
+
+def inside(settings: Any) -> Any:
+    """The settings with the student's taps as paths in the adaptive network that holds it."""
+    taps = tuple(f"net.{tap}" for tap in getattr(settings, "student_taps", ()))
+    return replace(settings, student_taps=taps) if taps else settings

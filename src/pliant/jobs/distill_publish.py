@@ -100,8 +100,10 @@ class Ending:
         return {"kept": kept, "students": found}
 
     def _record_of(self, model: str) -> dict[str, Any]:
-        network = self.record["network"] if model in MOBILENETS else {}
-        return {**self.record, "model": model, "network": network}
+        if model in MOBILENETS:
+            return {**self.record, "model": model}
+        start = {"kind": "random", "seed": self.module.settings.seed}
+        return {**self.record, "model": model, "network": {}, "start": start}
 
     def _module_of(self, net: AdaptiveNetwork) -> TrainModule:
         """A network by itself, on the device of the training."""
@@ -119,7 +121,9 @@ class Ending:
         with (folder.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
         images = int(last["total_samples"])
+        names = [*self.module.tiers] if self.plan.peers else self.plan.labels
         return {
+            "names": {f"network_{k}": name for k, name in enumerate(names, start=1)},
             "predictors": dev_predictors(self),
             "images": images,
             "gradient_evaluations": images * self.plan.num_networks,

@@ -16,7 +16,7 @@ from pliant.adaptive.network import AdaptiveNetwork
 from pliant.distill.offline import OfflineTask, evaluating
 from pliant.distill.online import OnlineTask
 from pliant.distill.peers import Configurations, Networks, Peers, SharedTrunk
-from pliant.jobs.distill_methods import fitted
+from pliant.jobs.distill_methods import inside
 from pliant.jobs.distill_plan import Plan
 from pliant.jobs.samples import Prepared
 from pliant.jobs.training import first_images, start_of
@@ -37,8 +37,10 @@ class Built:
 
     module: TrainModule
     """Holds the task."""
+    network: dict[str, Any]
+    """The shape of MobileNetV2 students, for the record; {} without one."""
     start: dict[str, Any]
-    """Where it starts, for the record."""
+    """Where those, or else all, start."""
     macs: int
     """Forward MACs of one image in a step: every network's, a teacher's, the method's own parts."""
 
@@ -103,7 +105,8 @@ def build_module(
                 more["ranking"] = [n for n in more["predictors"] if n.startswith("network_")]
         else:
             (student,) = students
-            task = fitted(plan.settings, total_steps=steps).build(student, teacher, example)
+            nn.utils.convert_conv2d_weight_memory_format(teacher, torch.channels_last)
+            task = inside(plan.settings).build(student, teacher, example)
             tiers = tiers_of(student, ())
             both = [student, teacher]
             macs = pass_macs(both, lambda: [net(example[:1]) for net in both])
@@ -117,7 +120,8 @@ def build_module(
         more_macs=macs,
         **more,
     )
-    return Built(module=module, start=start, macs=macs)
+    shape = asdict(network) if set(plan.students) & set(MOBILENETS) else {}
+    return Built(module=module, network=shape, start=start, macs=macs)
 
 
 def peers_of(
@@ -182,7 +186,7 @@ def offline_task(module: TrainModule) -> OfflineTask:
     return module.task
 
 
-def settings_record(plan: Plan, teacher: dict[str, Any] | None, macs: int) -> dict[str, Any]:
+def settings_record(plan: Plan, teacher: dict[str, Any] | None, built: Built) -> dict[str, Any]:
     """The `distill` block of settings.json."""
     return {
         "method": plan.method,
@@ -194,5 +198,7 @@ def settings_record(plan: Plan, teacher: dict[str, Any] | None, macs: int) -> di
         "keep": plan.keep,
         "teacher": teacher,
         "networks_per_step": plan.num_networks,
-        "forward_macs_per_image": macs,
+        "forward_macs_per_image": built.macs,
+        "network": built.network,
+        "start": built.start,
     }
