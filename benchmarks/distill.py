@@ -539,10 +539,11 @@ def cost(bench: Bench) -> Iterator[list[Row]]:
         with torch.no_grad():
             knowing(images)
 
-    # BSS pushes images that both networks get right: here all of them
+    # BSS pushes images that both networks get right: here all of them, and none ever gives way
     agreed = torch.zeros_like(targets)
     for network in (tasks["bss"].teacher, tasks["bss"].model):
-        network.classifier.bias.data[0] += 20
+        nn.init.zeros_(network.classifier.weight)
+        network.classifier.bias.data.copy_(torch.arange(10) == 0)
 
     def loss(name: str) -> Tensor:
         return tasks[name](images, agreed if name == "bss" else targets, 50)["loss"]
@@ -569,7 +570,7 @@ def cost(bench: Bench) -> Iterator[list[Row]]:
     handle = tasks["bss"].teacher.register_forward_hook(lambda *_: calls.append(1))
     step("bss")
     handle.remove()
-    notes = {"bss": f"the teacher ran {len(calls)} times, the student twice"}
+    notes = {"bss": f"at worst: the teacher ran {len(calls)} times, the student twice"}
     yield list(cost_rows(key, tasks, median, kept, notes))
 
 

@@ -240,9 +240,9 @@ TOGETHER = {"ffl": "fused", "ffl, apart": "fused", "one": "gated"}
 """What a method deploys of all its networks; the others the mean of their logits."""
 
 
-def distill_methods() -> str:
+def distill_methods(data: str) -> str:
     """A network of each method, and all of them together, beside two trained apart."""
-    rows = [row for row in read("distill.csv") if row["part"] == "methods"]
+    rows = [r for r in read("distill.csv") if (r["part"], r["data"]) == ("methods", data)]
     networks = [f"network_{k}" for k in (1, 2, 3)]
     methods = {method: found for (method,), found in grouped(rows, ("method",)).items()}
     apart = methods.get("vanilla", [])
@@ -343,7 +343,8 @@ TABLES: dict[str, Callable[[], str]] = {
 """Marker name -> the function that makes its table."""
 
 DISTILL: dict[str, Callable[[], str]] = {
-    "methods": distill_methods,
+    "methods": lambda: distill_methods("cifar-1000-16px"),
+    "longer": lambda: distill_methods("cifar-2000-16px"),
     "pta": distill_pta,
     "cost": distill_cost,
 }
