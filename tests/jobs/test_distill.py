@@ -190,7 +190,7 @@ def test_a_killed_run_goes_on_to_the_same_result(ffl, photos, out, monkeypatch):
             distill(photos, out, network=NARROW, **FFL_OF_TWO)
     with pytest.raises(UserError, match="unfinished run"):
         distill(photos, out, network=NARROW, **FFL_OF_TWO)
-    other = Methods(ffl=FFL(temperature=2))
+    other = Methods(ffl=FFL(temperature=2.0))
     with pytest.raises(UserError, match=r"distill.settings.temperature: 3.0 -> 2"):
         distill(photos, out, network=NARROW, resume=True, methods=other, **FFL_OF_TWO)
     distill(photos, out, network=NARROW, resume=True, **FFL_OF_TWO)

@@ -70,7 +70,7 @@ def test_every_predictor_is_measured_and_the_networks_rank(online, run_path):
 
 
 def test_outputs_that_are_no_numbers_are_named(online, run_path):
-    module, batches = online(FFL(weight=0), epochs=1)
+    module, batches = online(FFL(weight=0.0), epochs=1)
     step = module.training_step
 
     def ruins(batch, batch_idx):

@@ -109,7 +109,7 @@ class TrainModule(pl.LightningModule):
         augment: Augmentation | None = None,
         predictors: Sequence[str] = (),
         ranking: Sequence[str] = (),
-        more_macs: float = 0,
+        more_macs: int = 0,
     ) -> None:
         super().__init__()
         self.task = task

@@ -11,7 +11,7 @@ Shapes: B = batch, D = channels, K = classes, S = side in pixels.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from pliant.adaptive.network import AdaptiveNetwork
 Losses = dict[str, Tensor]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What `TrainModule` asks of a task, beside being an `nn.Module`.
 
@@ -45,6 +46,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Predicting(Task, Protocol):
     """A task of several networks: it is measured by what each predictor says."""
 
