@@ -7,9 +7,13 @@ https://arxiv.org/abs/1909.08848. Research only.
     WMCA_Grandtest.txt      CSV with a header: number, client, video, group, label
     <dd.mm.yy>/<client>_<session>_<presenter>_<type>_<pai>/{color,depth,infrared,thermal}/*.jpg
 
-**Label `attack`, or else bona fide; type 0 is bona fide.** Checked in released code: the list and
-the names. From memory: the order of the types, that groups are called train, dev and eval (test
-is taken too), and the folders' words; `rgb` and `ir` are taken too.
+**Label `attack`, or else bona fide; type 0 is bona fide.** Type and pai together give the species
+(SPECIES); both have meaning only so. Checked in the released lists: the grandtest list, the names,
+the groups train, dev and eval (test is taken too), that the list holds these pairs and no other,
+and which pairs belong together: each of the seven leave-one-out lists (p2@1 to p2@7, in the lists
+of CASIA's FAS data sets) tests one species. From memory: the species' names, by the paper's totals
+(glasses 75, fake head 122, print 200, replay 348, rigid mask 137, flexible mask 379, paper mask
+71), and the folders' words; `rgb` and `ir` are taken too.
 
 Quirks: recordings are published as HDF5; one whose frames were not extracted into folders is
 skipped with that reason. Thermal images are not used. The client is the subject: who is imitated,
@@ -25,10 +29,20 @@ from pliant.data.reading import Folders, Reading, finish, keep_existing, need, r
 from pliant.errors import UserError
 
 LIST = "WMCA_Grandtest.txt"
-SPECIES = (
-    None, "glasses", "fake head", "print", "replay", "rigid mask", "flexible mask", "paper mask",
-)  # fmt: skip
-"""By the type in the name."""
+_PAIS: tuple[tuple[str | None, dict[int, tuple[int, ...]]], ...] = (
+    (None, {0: (0, 1, 2)}),
+    ("glasses", {1: (1, 4, 5, 6, 7, 15, 16)}),
+    ("rigid mask", {1: (2, 13, 14), 2: (12, 13, 14, 15, 16, 17)}),
+    ("fake head", {2: (1, 2, 3, 4, 5, 6, 7)}),
+    ("paper mask", {2: (8, 9, 10, 11)}),
+    ("flexible mask", {2: (18, *range(75, 100))}),
+    ("print", {3: (1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14)}),
+    ("replay", {3: (5, 10, 15), 4: tuple(range(1, 19))}),
+)
+SPECIES = {
+    (kind, pai): species for species, types in _PAIS for kind, pais in types.items() for pai in pais
+}
+"""By type and pai in the name; None: bona fide."""
 GROUPS = {"train": "train", "dev": "dev", "eval": "test", "test": "test"}
 COLOUR, DEPTH, INFRARED = ("color", "rgb"), ("depth",), ("infrared", "ir")
 
@@ -65,17 +79,21 @@ def _clip(root: Path, fields: list[str], where: str) -> Sample:
     _, client, video, group, truth = fields
     video = re.sub(r"\.(hdf5|h5)$", "", relative(video, where))
     found = re.fullmatch(r"(\d+)_(\d+)_(\d+)_(\d)_(\d+).*", video.rsplit("/", 1)[-1])
-    if not found or group.lower() not in GROUPS or int(found[4]) >= len(SPECIES):
+    if not found or group.lower() not in GROUPS:
         raise UserError(
             f"{where}: needed: number,client,date/client_session_presenter_type_pai,group,label, "
-            f"with a type below {len(SPECIES)} and a group of {', '.join(GROUPS)}"
+            f"with a group of {', '.join(GROUPS)}"
         )
-    species = SPECIES[int(found[4])]
+    kind = int(found[4]), int(found[5])
+    if kind not in SPECIES:
+        raise UserError(
+            f"{where}: type {found[4]} with pai {found[5]} is no attack of WMCA whose species is "
+            "known"
+        )
+    species = SPECIES[kind]
     live = truth.lower() != "attack"
     if live != (species is None):
-        raise UserError(
-            f"{where}: the label says {truth!r}, the type in the name {species or 'bona fide'}"
-        )
+        raise UserError(f"{where}: the label says {truth!r}, the name {species or 'bona fide'}")
     return Sample(
         path=root / video,
         name=video,
