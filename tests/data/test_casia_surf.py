@@ -93,6 +93,18 @@ def test_academic_video_takes_frames_in_order(academic):
     assert clip == {"Data/Val/real_part/CLKJ_Val/real.rssdk"}
 
 
+def test_academic_lines_that_begin_with_the_folder(academic, put):
+    before = {u: read_casia_surf(academic, protocol=f"academic.{u}") for u in ("image", "video")}
+    for split in ("train", "dev", "test"):
+        for unit, end in (("image", " "), ("video", "/color ")):
+            name = f"protocol/CASIA_SURF@p1_{unit}_{split}.txt"
+            lines = (academic / name).read_text().splitlines()
+            put(name, *(f"CASIA_SURF/Data/{line.replace(' ', end)}" for line in lines))
+    for unit, reading in before.items():
+        assert reading.skipped == []
+        assert read_casia_surf(academic, protocol=f"academic.{unit}") == reading
+
+
 def test_opposite_labels_are_refused(academic, put):
     put("protocol/CASIA_SURF@p1_image_dev.txt", "Val/real_part/CLKJ_Val/real.rssdk/color/2.jpg 1")
     with pytest.raises(UserError, match=r"dev.txt, line 1: the label says attack, the folder real"):

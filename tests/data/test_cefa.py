@@ -89,6 +89,22 @@ def test_academic_clips(academic):
         read_cefa(academic, protocol="2.1.image")
 
 
+def test_lines_that_begin_with_the_folder(academic, put):
+    lines = (academic / "protocol/CASIA_CeFA@p1.1_video_test.txt").read_text().splitlines()
+    images = (academic / "protocol/CASIA_CeFA@p3_image_test.txt").read_text().splitlines()
+    assert len(lines) == len(images) == 5
+    kinds = {"1.1.video": lines, "3.image": images}
+    before = {kind: read_cefa(academic, protocol=kind) for kind in kinds}
+    for split in ("train", "dev", "test"):
+        clips = [f"CASIA_CeFA/{line.replace(' ', '/color ')}" for line in lines]
+        put(f"protocol/CASIA_CeFA@p1.1_video_{split}.txt", *clips)
+        named = [f"CASIA_CeFA/{line}" for line in images]
+        put(f"protocol/CASIA_CeFA@p3_image_{split}.txt", *named)
+    for kind, reading in before.items():
+        assert reading.skipped == []
+        assert read_cefa(academic, protocol=kind) == reading
+
+
 def test_all_protocols_are_named():
     assert {"challenge.3", "1.5.image", "2.2.video", "3.image", "4.5.video"} <= set(PROTOCOLS)
     assert len(PROTOCOLS) == 3 + 2 * 9

@@ -13,10 +13,12 @@ Academic re-release, lists of `path label`; **0 live, 1 attack**, the other way 
 
     Data/{Training,Val,Testing}/{real_part,fake_part}/...
     protocol/CASIA_SURF@p1_{image,video}_{train,dev,test}.txt
-    .../color/0015.jpg 0       with /depth/ and /ir/ in the place of /color/
+    CASIA_SURF/Data/Training/real_part/CLKJ_AS0005/real.rssdk/color 0           of the video lists
+    CASIA_SURF/Data/Val/real_part/CLKJ_BS1632/real.rssdk/color/0015.jpg 0       of the image lists
+    with /depth/ and /ir/ in the place of /color/
 
-Checked in released lists and code: all of the above. Not seen: a line of the video lists; taken
-for `path label` with the clip's folder, or its colour folder, as path.
+Checked in released lists and code: all of the above. Lines that begin with Data/, or after it, and
+clips' folders in the place of their colour folders are taken too.
 
 Quirks: train has species 4-6, val and test have 1-3, so that every attack of val and test is
 unknown by design. The background is black: the box is what is not (boxes.py), and the images are
@@ -46,6 +48,8 @@ from pliant.errors import UserError
 PROTOCOLS = ("challenge", "academic.image", "academic.video")
 CHALLENGE = {"1": True, "0": False}
 ACADEMIC = {"0": True, "1": False}
+FOLDER = "CASIA_SURF/"
+"""What the lines of the academic lists begin with: the folder that is the root."""
 SPECIES = {
     "01_e_s": "eyes cut, flat", "02_e_b": "eyes cut, bent",
     "03_en_s": "eyes and nose cut, flat", "04_en_b": "eyes and nose cut, bent",
@@ -95,7 +99,7 @@ def _challenge(root: Path, split: str, skipped: list[Skipped]) -> Iterator[Sampl
 def _academic(root: Path, unit: str, split: str, frames: str, folders: Folders) -> Iterator[Sample]:
     path = root / "protocol" / f"CASIA_SURF@p1_{unit}_{split}.txt"
     for where, (given, truth) in rows(path, "path label"):
-        name = relative(given, where)
+        name = relative(given, where).removeprefix(FOLDER)
         if not name.startswith("Data/"):
             name = f"Data/{name}"
         live = label(truth, ACADEMIC, where)

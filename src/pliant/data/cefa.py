@@ -13,14 +13,15 @@ Academic release; **0 live, 1 attack**, the other way round:
 
     Ethnicity/{AF,CA,EA}/AF-120/<clip>/{color,depth,ir}/  Mask/{3D-Mask,Silicone-Mask}/<id>/<clip>/
     protocol/CASIA_CeFA@p{1.1,1.3,1.5,2.1,2.2,3,4.1,4.3,4.5}_{image,video}_{train,dev,test}.txt
+    CASIA_CeFA/Ethnicity/AF/AF-120/1_120_1_1_1/color 0      or .../color/0001.jpg 0, of image lists
 
 A clip is `ethnicity_id_device_session_pai` (ethnicity 1 African, 2 Central Asian, 3 East Asian;
 device 1 rssdk, 2 mp4, 3 bag, 4 MOV; session 1 indoor, 2 outdoor, 3 random; pai 1 live, 2 cloth,
 3 photo, 4 screen); a mask is `1_id_dress_glasses_device_session_light` (3D) or
 `2_id_1_glasses_device_session_light` (silicone), light 1 none, 2 back, 3 along, 4 side.
 
-Checked in released lists and code: all of the above. From memory: a line of the academic lists is
-`path label` as in CASIA-SURF's; 4@k_test_ref.txt is named as dev's is.
+Checked in released lists and code: all of the above. From memory: 4@k_test_ref.txt is named as
+dev's is. The academic lists begin with the data set's folder; lines without it are taken too.
 
 Quirks: in the challenge every live clip of training comes from device 1 and every attack from
 device 3, so the device gives the label away; the reading says so. A label that contradicts the
@@ -55,6 +56,8 @@ PROTOCOLS = (
     *(f"challenge.{k}" for k in "123"),
     *(f"{name}.{unit}" for name in SUB_PROTOCOLS for unit in ("image", "video")),
 )
+FOLDER = "CASIA_CeFA/"
+"""What the lines of the academic lists begin with: the folder that is the root."""
 ETHNICITY = {"1": "AF", "2": "CA", "3": "EA"}
 DEVICE = {"1": "1 (rssdk)", "2": "2 (mp4)", "3": "3 (bag)", "4": "4 (MOV)"}
 SESSION = {"1": "indoor", "2": "outdoor", "3": "random"}
@@ -115,7 +118,8 @@ def _academic(root: Path, protocol: str, split: str) -> Iterator[tuple[str, str,
     name, unit = protocol.rsplit(".", 1)
     path = root / "protocol" / f"CASIA_CeFA@p{name}_{unit}_{split}.txt"
     for where, (given, truth) in rows(path, "path label"):
-        yield where, relative(given, where), label(truth, ACADEMIC, where)
+        inside = relative(given, where).removeprefix(FOLDER)
+        yield where, inside, label(truth, ACADEMIC, where)
 
 
 def _frames(
