@@ -72,10 +72,10 @@ def test_academic(academic, brief):
     assert found["3_012_2_3_2"][:2] == (False, "cloth print")
     assert found["2_499_4_2_3"][:5] == (False, "photo print", "CA-499", "outdoor", "4 (MOV)")
     assert found["1_002_3_1_2_1_4"][:5] == (
-        False, "3D mask", "3D mask 002", "indoor, side light", "2 (mp4)",
+        False, "3D mask", "3D mask 002", "indoor, side light", "D435i",
     )  # fmt: skip
-    assert found["2_008_1_0_1_2_2"][1:4] == (
-        "silicone mask", "silicone mask 008", "outdoor, back light",
+    assert found["2_008_1_0_1_2_2"][1:5] == (
+        "silicone mask", "silicone mask 008", "outdoor, back light", "Camera",
     )  # fmt: skip
     assert any("trains on one modality" in note for note in reading.notes)
     assert any("subjects are on more than one side" in note for note in reading.notes)
@@ -117,6 +117,7 @@ def test_all_protocols_are_named():
         ("train/1_186_3_1_4/profile/0001.jpg 1", "the label says live, the clip's name screen"),
         ("train/1_186_9_1_4/profile/0001.jpg 0", "'1_186_9_1_4' is no clip's name"),
         ("train/1_186/profile/0001.jpg 0", "is no clip's name"),
+        ("train/1_002_3_1_3_1_4/profile/0001.jpg 0", "'1_002_3_1_3_1_4' is no clip's name"),
         ("train/1_186_3_1_4", "is not 'path label'"),
     ],
 )

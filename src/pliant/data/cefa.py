@@ -18,7 +18,8 @@ Academic release; **0 live, 1 attack**, the other way round:
 A clip is `ethnicity_id_device_session_pai` (ethnicity 1 African, 2 Central Asian, 3 East Asian;
 device 1 rssdk, 2 mp4, 3 bag, 4 MOV; session 1 indoor, 2 outdoor, 3 random; pai 1 live, 2 cloth,
 3 photo, 4 screen); a mask is `1_id_dress_glasses_device_session_light` (3D) or
-`2_id_1_glasses_device_session_light` (silicone), light 1 none, 2 back, 3 along, 4 side.
+`2_id_1_glasses_device_session_light` (silicone), device 1 Camera, 2 D435i; light 1 none, 2 back,
+3 along, 4 side.
 
 Checked in released lists and code: all of the above. From memory: 4@k_test_ref.txt is named as
 dev's is. The academic lists begin with the data set's folder; lines without it are taken too.
@@ -60,6 +61,8 @@ FOLDER = "CASIA_CeFA/"
 """What the lines of the academic lists begin with: the folder that is the root."""
 ETHNICITY = {"1": "AF", "2": "CA", "3": "EA"}
 DEVICE = {"1": "1 (rssdk)", "2": "2 (mp4)", "3": "3 (bag)", "4": "4 (MOV)"}
+MASK_DEVICE = {"1": "Camera", "2": "D435i"}
+"""Of masks, whose devices are counted by themselves."""
 SESSION = {"1": "indoor", "2": "outdoor", "3": "random"}
 PAI = {"1": None, "2": "cloth print", "3": "photo print", "4": "screen replay"}
 LIGHT = {"1": "no light", "2": "back light", "3": "light along", "4": "side light"}
@@ -162,14 +165,12 @@ def _about(clip: str, live: bool, where: str) -> dict[str, Any]:
     try:
         if len(fields) == 5:
             ethnicity, who, device, session, pai = fields
-            species = PAI[pai]
+            species, camera = PAI[pai], DEVICE[device]
             subject, when = f"{ETHNICITY[ethnicity]}-{who}", SESSION[session]
         else:
             kind, who, _, _, device, session, light = fields
-            species = MASK[kind]
+            species, camera = MASK[kind], MASK_DEVICE[device]
             subject, when = f"{species} {who}", f"{SESSION[session]}, {LIGHT[light]}"
-        about = {"pai_species": species, "subject": subject, "session": when}
-        about["device"] = DEVICE[device]
     except (KeyError, ValueError):
         raise UserError(
             f"{where}: {clip[:80]!r} is no clip's name; needed: ethnicity_id_device_session_pai or "
@@ -181,4 +182,4 @@ def _about(clip: str, live: bool, where: str) -> dict[str, Any]:
             f"{species or 'live'}; the challenge's lists and the academic ones have opposite "
             "labels: give the protocol that they belong to"
         )
-    return about
+    return {"pai_species": species, "subject": subject, "session": when, "device": camera}
