@@ -80,8 +80,16 @@ def test_broken_videos(tmp_path):
     (tmp_path / "b.avi").write_bytes(b"nothing")
     reasons = {"a.avi": "cannot be opened|not one", "b.avi": "no video", "c": "no video"}
     for name, reason in reasons.items():
-        with pytest.raises(BadImage, match=reason):
+        with pytest.raises(BadImage, match=reason) as caught:
             read_frames(tmp_path / name, ["0of2"])
+        assert str(tmp_path) not in str(caught.value)
+
+
+def test_the_reason_of_a_huge_video_names_no_path(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.avi", 2)
+    monkeypatch.setattr("pliant.runtime.video.MAX_SIDE_PX", 50)
+    with pytest.raises(BadImage, match=r"^the frames of the video are too large: 64x48 px"):
+        read_frames(path, ["0of2"])
 
 
 def test_a_clip_becomes_samples():

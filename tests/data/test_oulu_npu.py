@@ -3,6 +3,7 @@
 import pytest
 
 from pliant.data.oulu_npu import PROTOCOLS, read_oulu_npu
+from pliant.data.readable import why_unusable
 from pliant.errors import UserError
 
 
@@ -65,3 +66,8 @@ def test_a_missing_video_is_skipped(tree):
     reading = read_oulu_npu(tree)
     assert [(s.path.name, s.reason) for s in reading.skipped] == [("1_2_21_5.avi", "no such file")]
     assert len(reading.samples) == 14 * 8
+
+
+def test_broken_videos_have_one_reason(tree):
+    reasons = {why_unusable(sample) for sample in read_oulu_npu(tree, frames="1").samples}
+    assert reasons == {"is no video; MP4, MOV, AVI, Matroska, WebM, MPEG, Ogg are read"}

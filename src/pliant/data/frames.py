@@ -105,7 +105,9 @@ def read_frames(path: Path, wanted: Sequence[str]) -> list[Frame | None]:
             count = seen  # the file stated more frames than it has
             found, _ = _read(path, {place(pick, count) for pick in wanted})
     except UserError as error:
-        raise BadImage(str(error)) from error
+        # the same reason for each video, so that reasons can be counted; the sample names the file
+        reason = str(error).removeprefix(f"{path} ").replace(str(path), "the video")
+        raise BadImage(reason) from error
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror}") from error
     return [found.get(place(pick, count)) for pick in wanted]
