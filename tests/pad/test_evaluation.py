@@ -144,6 +144,15 @@ def test_shared_subjects_are_said():
     assert notes == ["20 subjects are in dev and in test, 'd0' among them"]
 
 
+def test_a_threshold_of_the_judged_scores_is_said():
+    """Without subjects' names nothing else could tell."""
+    nameless = Scores.of(TEST.score, TEST.bona_fide, species=TEST.species)
+    fitted = fit_threshold(nameless, draws=0)
+    [note] = evaluate_scores(nameless, fitted, dev=nameless, draws=0)["notes"]
+    assert "fitted on the scores that it judges" in note
+    assert not evaluate_scores(nameless, FITTED, draws=0)["notes"]
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="not those that the threshold was fitted on"):
         evaluate_scores(TEST, FITTED, dev=some_scores(9))

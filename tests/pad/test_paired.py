@@ -101,14 +101,53 @@ def test_without_thresholds_no_decisions():
     assert not record["thresholds_refitted"]
 
 
-def test_nonresponses_are_left_out_and_counted():
-    table = ScoreTable.of(A)
-    score, reason = table.score.copy(), np.where(np.arange(N) < 3, "no face", "")
-    score[:3] = np.nan
-    columns = {name: getattr(table, name) for name in ("subject", "presentation", "species")}
-    silent = ScoreTable(**columns, bona_fide=table.bona_fide, score=score, reason=reason)
-    record = compare(silent, B, draws=10)
-    assert (record["n"], record["only_a_no_response"], record["both_no_response"]) == (N - 3, 3, 0)
+def by_hand(score):
+    """Two bona fide presentations and four attacks; NaN: no response."""
+    score = np.array(score)
+    return ScoreTable(
+        subject=np.array(list("aabbcc")), presentation=np.array(list("uvwxyz")),
+        bona_fide=np.array([True, True, False, False, False, False]),
+        species=np.array(["", "", "print", "print", "mask", "mask"]), score=score,
+        reason=np.where(np.isnan(score), "no face", ""),
+    )  # fmt: skip
+
+
+def test_silence_of_the_one_leaves_the_rates_of_the_other():
+    a = by_hand([0.9, 0.4, 0.8, 0.1, 0.1, 0.1])
+    b = by_hand([0.9, np.nan, np.nan, 0.0, 0.1, 0.1])
+    record = compare(a, b, HALF, HALF, draws=20)
+    found = record["differences"]
+    assert (found["apcer print"]["a"], found["apcer print"]["b"]) == (0.5, 0)
+    assert found["apcer print"]["difference"] == -0.5
+    assert (found["bpcer"]["a"], found["bpcer"]["b"], found["bpcer"]["b_of_all"]) == (0.5, 0, 0.5)
+    assert found["bpcer"]["difference"] == 0  # silence is no admission
+    assert (found["apnrr print"]["difference"], found["apnrr mask"]["difference"]) == (0.5, 0)
+    assert found["bpnrr"]["difference"] == 0.5
+    assert (record["n"], record["n_a"], record["n_b"], record["only_b_no_response"]) == (6, 6, 4, 2)
+    assert record["mcnemar"]["all"] == {"n": 6, "only_a_errs": 1, "only_b_errs": 0, "p": 1}
+    assert any("fall silent" in note for note in record["notes"])
+    assert not compare(a, a, HALF, HALF, draws=20)["notes"]
+
+
+def test_no_threshold_accepts_silence():
+    a = by_hand([0.9, 0.4, 0.0, np.nan, np.nan, np.nan])
+    all_in = Threshold(policy="fixed=0.0", value=0.0, source="given by hand")
+    found = compare(a, a, all_in, all_in, draws=5)["differences"]
+    assert (found["apcer print"]["a"], found["apcer print"]["a_of_all"]) == (1, 0.5)
+    assert (found["apcer mask"]["a"], found["apcer mask"]["a_of_all"]) == (None, 0)
+
+
+def test_hter_needs_a_threshold_of_other_scores():
+    assert "hter" not in compare(A, B, HALF, HALF, draws=5)["differences"]
+    dev_a, dev_b = two(9)
+    fitted = [fit_threshold(dev, draws=0) for dev in (dev_a, dev_b)]
+    found = compare(A, B, *fitted, dev_a=dev_a, dev_b=dev_b, draws=5)
+    assert "hter" in found["differences"]
+    assert any("A: 10 subjects are in dev and in test" in note for note in found["notes"])
+    own = [fit_threshold(test, draws=0) for test in (A, B)]
+    found = compare(A, B, *own, dev_a=A, dev_b=B, draws=5)
+    assert "hter" not in found["differences"]
+    assert any("B: the threshold was fitted on the scores" in note for note in found["notes"])
 
 
 def test_refusals():

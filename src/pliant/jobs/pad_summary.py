@@ -81,8 +81,11 @@ def compare_summary(result: Mapping[str, Any]) -> list:
 
     table = Table("measure", "A", "B", "B - A", "95 %", title=f"{result['n']} presentations")
     for name, d in result["differences"].items():
-        cells = (f"{100 * d['a']:.2f}", f"{100 * d['b']:.2f}", f"{100 * d['difference']:+.2f}")
-        table.add_row(name, *cells, _span(d, places=2) + " *" * d["differs"])
+        if "nrr" in name and not d["a"] and not d["b"]:
+            continue
+        own = ["-" if d[side] is None else f"{100 * d[side]:.2f}" for side in "ab"]
+        span = _span(d, places=2) + " *" * d["differs"]
+        table.add_row(name, *own, f"{100 * d['difference']:+.2f}", span)
     said = [f"A: {result['a']}, B: {result['b']}; all in %; * the interval excludes 0"]
     for kind, test in (result["mcnemar"] or {}).items():
         said.append(
@@ -91,8 +94,8 @@ def compare_summary(result: Mapping[str, Any]) -> list:
         )
     left = result["only_a_no_response"], result["only_b_no_response"], result["both_no_response"]
     if any(left):
-        said.append(f"left out, no response: A alone {left[0]}, B alone {left[1]}, both {left[2]}")
-    return [table, *said]
+        said.append(f"no response: A alone {left[0]}, B alone {left[1]}, both {left[2]}")
+    return [table, *said, *result["notes"]]
 
 
 def threshold_summary(result: Mapping[str, Any]) -> list:

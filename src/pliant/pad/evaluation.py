@@ -79,7 +79,7 @@ def evaluate_scores(
         "bootstrap_draws": draws if resampled else 0,
         "bootstrap_seed": seed,
         "interval_method": interval_method(test, resampled=resampled, refit=refit),
-        "notes": _notes(test, record["auc"]["value"], dev),
+        "notes": _notes(test, record["auc"]["value"]) + overlap_notes(test, threshold, dev),
     }
 
 
@@ -185,7 +185,7 @@ def interval_method(test: Scores, *, resampled: bool, refit: bool) -> str:
     return text + (", the threshold refitted on resampled dev" if refit else ", threshold held")
 
 
-def _notes(test: Scores, area: float, dev: Scores | None) -> list[str]:
+def _notes(test: Scores, area: float) -> list[str]:
     """What looks wrong with the scores themselves, one sentence each."""
     notes = []
     if area < 0.5:
@@ -202,6 +202,23 @@ def _notes(test: Scores, area: float, dev: Scores | None) -> list[str]:
         notes.append(
             f"only {test.num_subjects} subjects: resampling so few says little about others, so "
             "the intervals over subjects are rough and tend to be too narrow"
+        )
+    return notes
+
+
+def overlap_notes(test: Scores, threshold: Threshold | None, dev: Scores | None) -> list[str]:
+    """What the threshold has seen of the scores it judges, one sentence each.
+
+    Args:
+        test: Presentations that are judged.
+        threshold: The one that judges them.
+        dev: What it was fitted on, where that is at hand.
+    """
+    notes = []
+    if threshold and threshold.dev_sha256 and not metrics.is_dev_threshold(test, threshold):
+        notes.append(
+            "the threshold was fitted on the scores that it judges, so the error rates at it are "
+            "optimistic; fit it on those of other subjects"
         )
     both = set() if dev is None else set(dev.subject.tolist()) & set(test.subject.tolist()) - {""}
     if both:
