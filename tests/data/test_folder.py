@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from pliant.data.folder import read_folder
+from pliant.data.readable import why_unusable
+from pliant.data.readers import read
 from pliant.errors import UserError
 
 
@@ -59,6 +61,37 @@ def test_formats_that_cannot_be_read_are_not_overlooked(tmp_path):
     assert len(read_folder(files(tmp_path, "live/a.heic", "spoof/print/b.tiff"), "pad")) == 2
 
 
+def test_videos_become_frames(tmp_path):
+    files(tmp_path, "live/7/a.MP4", "live/7/b.jpg", "spoof/replay/c.webm", "spoof/.d.mov")
+    samples = read_folder(tmp_path, "pad", frames="2")
+    assert [(s.name, s.frame, s.clip, s.pai_species, s.subject) for s in samples] == [
+        ("live/7/a.MP4#0of2", "0of2", "live/7/a.MP4", None, "7"),
+        ("live/7/a.MP4#1of2", "1of2", "live/7/a.MP4", None, "7"),
+        ("live/7/b.jpg", None, None, None, "7"),
+        ("spoof/replay/c.webm#0of2", "0of2", "spoof/replay/c.webm", "replay", None),
+        ("spoof/replay/c.webm#1of2", "1of2", "spoof/replay/c.webm", "replay", None),
+    ]
+    assert {s.path for s in samples[:2]} == {tmp_path.resolve() / "live/7/a.MP4"}
+    reading = read("folder", tmp_path)
+    assert len(reading.samples) == 2 * 8 + 1
+    assert len(read("folder", tmp_path, frames="first3").samples) == 2 * 3 + 1
+    no_video = "is no video; MP4, MOV, AVI, Matroska, WebM, MPEG, Ogg are read"
+    assert {(s.path.name, why_unusable(s)) for s in reading.samples} == {
+        ("a.MP4", no_video), ("b.jpg", "zero bytes"), ("c.webm", no_video),
+    }  # fmt: skip
+
+
+def test_videos_of_classes_and_refusals(tmp_path):
+    samples = read_folder(files(tmp_path, "owl/a.mov", "cat/b.jpg"), "classify", frames="mico")
+    assert [(s.name, s.label) for s in samples] == [
+        ("cat/b.jpg", "cat"), ("owl/a.mov#6+0of2", "owl"), ("owl/a.mov#6+1of2", "owl"),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="unknown rule of frames 'x'"):
+        read_folder(tmp_path, "classify", frames="x")
+    with pytest.raises(UserError, match=r"a\.mov lies outside live/ and spoof/"):
+        read_folder(files(tmp_path / "x", "a.mov"), "pad")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -79,7 +112,7 @@ def test_pad_refusals(tmp_path, name, message):
 def test_other_refusals(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         read_folder(tmp_path / "none", "pad")
-    with pytest.raises(UserError, match="holds no images; needed: one folder per class"):
+    with pytest.raises(UserError, match="holds no images or videos; needed: one folder per class"):
         read_folder(files(tmp_path, "owl/a.txt"), "classify")
     with pytest.raises(UserError, match="lies in no class folder"):
         read_folder(files(tmp_path, "a.jpg"), "classify")

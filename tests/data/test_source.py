@@ -69,6 +69,31 @@ def photos(tmp_path) -> Path:
     return root
 
 
+def test_videos_of_a_folder_are_cut_too(photos, tmp_path, blobs):
+    for name in ("live/s0/film.avi", "spoof/print/s1/film.avi"):
+        writer = cv2.VideoWriter(
+            str(photos / name), cv2.VideoWriter.fourcc(*"MJPG"), 20, (320, 240)
+        )
+        frame = np.full((240, 320, 3), 60, np.uint8)
+        frame[80:140, 100:160] = 250
+        for _ in range(9):
+            writer.write(frame)
+        writer.release()
+    (photos / "spoof/print/s2/broken.mp4").write_bytes(b"no video")
+    for k in range(200):  # so that one broken video is under 5 %
+        photo(photos / f"live/s3/more{k}.png", (100, 80, 60))
+    source = open_source(photos, "pad", cache_dir=tmp_path / "cache")
+    films = [s for s in source.samples if s.clip]
+    assert {(s.clip, s.bona_fide, s.subject) for s in films} == {
+        ("live/s0/film.avi", True, "s0"), ("spoof/print/s1/film.avi", False, "s1"),
+    }  # fmt: skip
+    assert len(films) == 16
+    assert {s.box is not None and s.frame is None for s in films} == {True}
+    broken = [s.reason for s in source.skipped if s.path.name == "broken.mp4"]
+    assert len(broken) == 8
+    assert set(broken) == {"is no video; MP4, MOV, AVI, Matroska, WebM, MPEG, Ogg are read"}
+
+
 def test_photos_are_cut_and_skipped_with_reasons(photos, tmp_path, blobs):
     source = open_source(photos, "pad", cache_dir=tmp_path / "cache")
     assert len(source.samples) == 40

@@ -1,8 +1,9 @@
-"""Plain folders of images as samples.
+"""Plain folders of images and videos as samples.
 
 Anti-spoofing: `live/[<subject>/]` and `spoof/<species>/[<subject>/]`. Other tasks: `<class>/`, what
 lies deeper belongs to the class. In both, `train`, `dev` (or `val`) and `test` may stand above.
-Files whose names do not end as an image's are ignored, hidden ones too.
+A video becomes some of its frames, named before it is opened (frames.py), and is their clip. Files
+whose names end neither as an image's nor as a video's are ignored, hidden ones too.
 """
 
 import difflib
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pliant.data.frames import FRAMES, clip_samples, picks
 from pliant.data.manifest import SPLITS, Sample
 from pliant.errors import UserError
 
@@ -18,6 +20,9 @@ _ENDINGS = "jpg jpeg png bmp webp heic heif avif tif tiff gif dng"
 ENDINGS = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """Names that claim to be a picture; those in a format that cannot be read are skipped with the
 reason later, not overlooked."""
+_VIDEO_ENDINGS = "mp4 m4v mov 3gp avi mkv webm mpg mpeg mts m2ts ogv wmv flv"
+VIDEO_ENDINGS = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split())
+"""Names that claim to be a video, likewise."""
 MAX_IMAGES = 5_000_000
 LAYOUTS = {
     "pad": "live/[<subject>/] and spoof/<species>/[<subject>/]",
@@ -25,25 +30,29 @@ LAYOUTS = {
 }
 
 
-def read_folder(root: Path | str, task: str) -> list[Sample]:
-    """The samples in order of their names; whether the images can be read is not checked here.
+def read_folder(root: Path | str, task: str, *, frames: str = FRAMES) -> list[Sample]:
+    """The samples in order of their names; whether the files can be read is not checked here.
 
     Args:
         root: The folder.
         task: `pad` or `classify`.
+        frames: Of each video; see frames.picks.
 
     Raises:
-        UserError: if there are no images, one lies where the layout has no place for it, or a link
-            leads out of the folder.
+        UserError: if there are neither images nor videos, one lies where the layout has no place
+            for it, a link leads out of the folder, or the rule of frames is none.
     """
+    picks(frames)
     if task not in LAYOUTS:
         raise ValueError(f"unknown task {task!r}; allowed: {', '.join(LAYOUTS)}")
     root = Path(root).resolve()
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
-    names = sorted(_images(root))
+    names = sorted(_files(root))
     if not names:
-        raise UserError(f"{root} holds no images; needed: {LAYOUTS[task]}, or a manifest.csv")
+        raise UserError(
+            f"{root} holds no images or videos; needed: {LAYOUTS[task]}, or a manifest.csv"
+        )
     with_splits = {name.parts[0] for name in names} <= set(SPLITS)
     read = _pad if task == "pad" else _classify
     samples = []
@@ -52,13 +61,15 @@ def read_folder(root: Path | str, task: str) -> list[Sample]:
         if with_splits:
             split, parts = SPLITS[parts[0]], parts[1:]
         fields = read(parts, f"{root / name}")
-        samples.append(Sample(path=root / name, name=name.as_posix(), split=split, **fields))
+        sample = Sample(path=root / name, name=name.as_posix(), split=split, **fields)
+        is_video = name.suffix.lower() in VIDEO_ENDINGS
+        samples += clip_samples(sample, frames) if is_video else [sample]
     return samples
 
 
-def _images(root: Path) -> Iterator[PurePosixPath]:
-    """Paths of image files under the root; links may not lead out of it."""
-    count = 0
+def _files(root: Path) -> Iterator[PurePosixPath]:
+    """Paths of images and videos under the root; links may not lead out of it."""
+    count, endings = 0, ENDINGS | VIDEO_ENDINGS
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in [*files, *folders]:
@@ -69,7 +80,7 @@ def _images(root: Path) -> Iterator[PurePosixPath]:
                     "the real folder"
                 )
         for name in files:
-            if name.startswith(".") or os.path.splitext(name)[1].lower() not in ENDINGS:
+            if name.startswith(".") or os.path.splitext(name)[1].lower() not in endings:
                 continue
             count += 1
             if count > MAX_IMAGES:

@@ -17,6 +17,7 @@ from pliant.data.casia_surf import read_casia_surf
 from pliant.data.cefa import read_cefa
 from pliant.data.celeba_spoof import read_celeba_spoof
 from pliant.data.folder import read_folder
+from pliant.data.frames import FRAMES
 from pliant.data.lcc_fasd import read_lcc_fasd
 from pliant.data.manifest import read_manifest
 from pliant.data.msu_mfsd import read_msu_mfsd
@@ -35,9 +36,9 @@ def read_any_manifest(root: Path) -> Reading:
     return finish("manifest", root, read_manifest(path), [])
 
 
-def read_any_folder(root: Path) -> Reading:
-    """The samples of live/ and spoof/ folders."""
-    return finish("folder", root, read_folder(root, "pad"), [])
+def read_any_folder(root: Path, *, frames: str = FRAMES) -> Reading:
+    """The samples of live/ and spoof/ folders; of videos some frames."""
+    return finish("folder", root, read_folder(root, "pad", frames=frames), [])
 
 
 READERS: dict[str, Callable[..., Reading]] = {
