@@ -86,3 +86,15 @@ def test_a_part_without_a_class_has_no_rate():
     columns = slice_record(table, 0.5, draws=0)["columns"]["kind"]
     assert columns["(empty)"]["bpcer"] is None
     assert columns["live"]["apcer print"] is None
+
+
+def test_empty_cells_are_a_part_of_their_own():
+    width = np.where(np.arange(N) % 8 < 2, "", (np.arange(N) // 8).astype(str))
+    record = slice_record(
+        some_table(width=width, kind=np.where(width == "", " ", "x")), 0.5, draws=0
+    )
+    parts = record["columns"]["width"]
+    assert list(parts) == ["0 to 24", "25 to 49", "50 to 74", "75 to 99", "(empty)"]
+    counts = [part["num_bona_fide"] + part["num_attack"] for part in parts.values()]
+    assert counts == [150, 150, 150, 150, 200]
+    assert set(record["columns"]["kind"]) == {"x", "(empty)"}

@@ -155,3 +155,23 @@ def test_match_scores_of_frames_are_pooled_where_there_is_a_response(tmp_path):
     ]
     table = read_table(put(tmp_path, rows, head=f"{HEAD},match_score"), frames="mean")
     assert table.extra["match_score"].tolist() == ["10.75", ""]
+
+
+def test_unknown_way_to_pool_is_refused():
+    with pytest.raises(UserError, match="frames must be one of refuse, mean, got 'median'"):
+        ScoreTable.of(Scores.of([0.1, 0.9], [False, True])).pool("median")  # pyright: ignore[reportArgumentType]
+
+
+def test_white_space_names_nobody_else(tmp_path):
+    rows = ["a,p ,true,,0.9,,old", " a,p,true,,0.7,,old", "b, ,false,print ,0.2,,old"]
+    table = read_table(put(tmp_path, rows), frames="mean")
+    assert table.subject.tolist() == ["a", "b"]
+    assert table.presentation.tolist() == ["p", "line 4"]
+    assert table.score.tolist() == [0.8, 0.2]
+
+
+def test_empty_durations_are_left_out_of_the_mean(tmp_path):
+    head = "presentation,bona_fide,score,frame,face_ms"
+    rows = ["p,true,0.9,0,10", "p,true,0.8,1,", "p,true,0.7,2,20", "q,false,0.1,0,"]
+    table = read_table(put(tmp_path, rows, head))
+    assert table.extra["face_ms"].tolist() == ["15.0", ""]

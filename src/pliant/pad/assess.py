@@ -180,7 +180,7 @@ def durations(table: ScoreTable) -> dict[str, dict[str, int | float]]:
     for name, column in table.extra.items():
         if not name.endswith("_ms"):
             continue
-        numbers = as_numbers(column[column != ""])
+        numbers = as_numbers(column[np.char.strip(column.astype(str)) != ""])
         if numbers is None or not len(numbers):
             raise UserError(
                 f"{table.source}: column {name!r} must hold milliseconds, as its name says; "

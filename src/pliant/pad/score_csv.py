@@ -142,9 +142,9 @@ def _parse(
         _check_match(cells.get(MATCH, ()), np.isnan(score))
     except _BadCell as bad:
         raise UserError(f"{path}, line {lines[bad.row]}: {bad}") from bad
-    named = cells.get("presentation", blank)
+    named = [name.strip() for name in cells.get("presentation", blank)]
     parsed = {
-        "subject": np.array(cells.get("subject", blank)),
+        "subject": np.char.strip(np.array(cells.get("subject", blank))),
         "presentation": np.array(
             [name or f"line {line}" for name, line in zip(named, lines, strict=True)]
         ),

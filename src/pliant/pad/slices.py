@@ -1,8 +1,9 @@
 """The error rates of parts of the data: by device, illumination, environment, ethnicity ...
 
 Every further column of a score file is a slice: a text column by its values, a column of many
-different numbers by its quartiles. A rate is flagged where its interval excludes the value over all
-data. With many slices some are flagged by chance: of twenty that differ in nothing, one.
+different numbers by its quartiles, empty cells as a part of their own. A rate is flagged where its
+interval excludes the value over all data. With many slices some are flagged by chance: of twenty
+that differ in nothing, one.
 
 Shapes: D = draws, M = rates, S = clusters.
 """
@@ -23,6 +24,7 @@ MOST_VALUES = 30
 """A text column with more different values is no slice but a name."""
 FEW_NUMBERS = 8
 """A column of numbers with more different values is cut into quartiles."""
+EMPTY = "(empty)"
 NO_SLICE = (FRAME, MATCH)
 
 
@@ -94,23 +96,32 @@ def _groups(
         if column in NO_SLICE or column.endswith("_ms"):
             continue
         names, codes = factorise(cells)
-        numbers = as_numbers(names)
-        if numbers is not None and len(names) > FEW_NUMBERS:
-            found += [(column, value, rows) for value, rows in _quartiles(numbers[codes])]
+        empty = np.char.strip(names.astype(str)) == ""
+        numbers = as_numbers(names[~empty])
+        if len(names) == 1:
+            skipped[column] = f"every row says {str(names[0])!r}"
+            continue
+        if numbers is not None and len(numbers) > FEW_NUMBERS:
+            value = np.full(len(names), np.nan)
+            value[~empty] = numbers
+            found += [(column, text, rows) for text, rows in _quartiles(value[codes])]
         elif len(names) > MOST_VALUES:
             skipped[column] = f"{len(names)} different values, a slice has at most {MOST_VALUES}"
-        elif len(names) == 1:
-            skipped[column] = f"every row says {str(names[0])!r}"
+            continue
         else:
-            found += [(column, str(v) or "(empty)", codes == i) for i, v in enumerate(names)]
+            found += [(column, str(names[i]), codes == i) for i in np.flatnonzero(~empty)]
+        if empty.any():
+            found.append((column, EMPTY, empty[codes]))
     return found, skipped
 
 
 def _quartiles(numbers: np.ndarray) -> Iterator[tuple[str, Bool[np.ndarray, " N"]]]:
-    """Four parts of about equal size; where one number fills more than a part, fewer."""
-    edges = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75]))
+    """Four parts of about equal size, NaN in none; where one number fills more, fewer."""
+    known = ~np.isnan(numbers)
+    edges = np.unique(np.quantile(numbers[known], [0.25, 0.5, 0.75]))
     place = np.searchsorted(edges, numbers, side="left")  # a number on an edge belongs below it
-    for index in np.unique(place):
+    place[~known] = -1
+    for index in np.unique(place[known]):
         rows = place == index
         low, high = numbers[rows].min(), numbers[rows].max()
         yield f"{low:.4g} to {high:.4g}", rows

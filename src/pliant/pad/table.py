@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
@@ -109,6 +109,8 @@ class ScoreTable:
         Raises:
             UserError: for presentations that occur twice, or whose frames differ in label.
         """
+        if frames not in get_args(Frames):
+            raise UserError(f"frames must be one of {', '.join(get_args(Frames))}, got {frames!r}")
         if all_distinct(self.subject, self.presentation):
             return self
         named, code = factorise(self.presentation)
@@ -174,11 +176,15 @@ def _check_frames(rows: ScoreTable, head: np.ndarray, group: np.ndarray, frames:
 
 
 def _pooled_column(column: np.ndarray, first: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The mean of numbers; of other texts the one all frames share, else `mixed`."""
-    numbers = as_numbers(column)
+    """The mean of numbers, empty cells aside; of other texts the one all share, else `mixed`."""
+    filled = np.char.strip(column.astype(str)) != ""
+    numbers = as_numbers(column[filled])
     if numbers is not None:
-        mean = np.bincount(group, weights=numbers) / np.bincount(group)
-        return mean.astype(str)
+        of, num = group[filled], int(group[-1]) + 1
+        total = np.bincount(of, weights=numbers, minlength=num)
+        with np.errstate(invalid="ignore"):
+            mean = total / np.bincount(of, minlength=num)
+        return np.where(np.isnan(mean), "", mean.astype(str))
     differs = np.bincount(group, weights=column != column[first][group]) > 0
     return np.where(differs, MIXED, column[first])
 
