@@ -152,6 +152,52 @@ def test_convert_there_and_back(files, tmp_path, capsys):
     assert both[0] == both[1]
 
 
+def put(path, head, *rows):
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_convert_keeps_rows_and_their_order(tmp_path, capsys):
+    head = "subject,presentation,bona_fide,species,score,reason,frame"
+    rows = ("b,p,true,,0.7,,1", "b,p,true,,0.9,,0", "a,q,false,mask,0.25,,0")
+    given = put(tmp_path / "frames.csv", head, *rows)
+    bob, back = tmp_path / "bob.csv", tmp_path / "back.csv"
+    assert "3 rows" in say(capsys, "convert", given, "--to", "bob", "--out", bob)[1]
+    assert bob.read_text().splitlines()[1] == "b,p,True,,0.7,1"
+    assert say(capsys, "convert", bob, "--to", "pliant", "--out", back)[0] == 0
+    assert back.read_text() == given.read_text()
+
+
+def test_convert_gives_no_name_twice(tmp_path, capsys):
+    given = put(tmp_path / "own.csv", "bona_fide,score,claimed_id", "true,0.9,a", "false,0.1,a")
+    code, _, error = say(capsys, "convert", given, "--to", "bob", "--out", tmp_path / "bob.csv")
+    assert code == 2
+    assert "further column 'claimed_id'" in error
+    assert not (tmp_path / "bob.csv").exists()
+
+
+def test_a_species_without_any_response_is_named(tmp_path, capsys):
+    """Masks are never seen: no APCER has them, and no threshold may claim to hold for them."""
+    head = "presentation,bona_fide,species,score,reason"
+    rows = [f"l{i},true,,0.9," for i in range(9)] + [f"p{i},false,print,0.1," for i in range(9)]
+    given = put(tmp_path / "s.csv", head, *rows, "m,false,mask,,no face")
+    words = ("--policy", "fixed=0.5", "--out", tmp_path / "report", "--draws", 0)
+    said = say(capsys, "evaluate", given, *words)[1]
+    assert "APNRR mask" in said
+    assert "APNRR print" not in said
+    assert "no attack of species 'mask' got a response" in said
+    fit = ("threshold", given, "--draws", 0, "--out", tmp_path / "t.json", "--policy")
+    code, _, error = say(capsys, *fit, "apcer<=0.5")
+    assert code == 2
+    assert "unsupported by data: no attack of species 'mask'" in error
+    code, said, _ = say(capsys, *fit, "min_acer")
+    assert code == 0
+    assert "the threshold knows nothing of it" in " ".join(said.split())
+    both = ("compare", given, given, "--dev-a", given, "--dev-b", given, "--draws", 5, "--json")
+    notes = json.loads(say(capsys, *both)[1])["notes"]
+    assert any(note.startswith("B: no attack of species 'mask' in the dev set") for note in notes)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -128,3 +128,24 @@ def test_frames_are_pooled_and_said():
     record = evaluate(clips, frames="mean", draws=0)
     assert record["data"]["frames_pooled"] == 3
     assert "3 rows were pooled into 2 presentations" in record["tiers"][0]["metrics"]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"draws": -1}, "draws must be >= 0, got -1"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"threshold": 0.5}, 'must be a pliant.pad.Threshold, got 0.5; .* policy="fixed=0.5"'),
+        ({"out": "no/such/folder"}, "there is no folder no/such/folder for the report"),
+        ({"dev": Scores.of([], [])}, "there are no scores"),
+        ({"frames": "median"}, "frames must be one of refuse, mean"),
+    ],
+)
+def test_arguments_without_sense_are_refused(wrong, sentence):
+    with pytest.raises(UserError, match=sentence):
+        evaluate(TEST, **wrong)
+
+
+def test_no_scores_at_all():
+    with pytest.raises(UserError, match="there are no scores"):
+        evaluate(Scores.of([], []))

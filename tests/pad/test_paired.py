@@ -154,5 +154,9 @@ def test_refusals():
     with pytest.raises(UserError, match="1 are in the first alone, 0 in the second alone, '0'"):
         compare(A, B[np.arange(1, N)])
     other = Scores.of(B.score, ~B.bona_fide, subject=B.subject)
+    with pytest.raises(UserError, match="draws must be >= 1, got -1"):
+        compare(A, B, draws=-1)
+    with pytest.raises(UserError, match=r"must be a pliant\.pad\.Threshold, got 0\.5"):
+        compare(A, B, 0.5, 0.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"label presentation .* differently \(400 such"):
         compare(A, other)

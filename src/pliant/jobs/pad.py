@@ -139,7 +139,7 @@ def compare(
     from pliant.pad.assess import as_table
     from pliant.pad.paired import compare as compare_tables
     from pliant.pad.table import ScoreTable
-    from pliant.pad.thresholds import DEFAULT_POLICY, Threshold, fit_threshold
+    from pliant.pad.thresholds import DEFAULT_POLICY, Threshold, fit_threshold, silent_note
     from pliant.runtime.files import write_atomic
 
     first, second = as_table(a, frames), as_table(b, frames)
@@ -153,6 +153,7 @@ def compare(
             None if dev is None else dev.scores,
             policy or DEFAULT_POLICY,
             source="" if dev is None else dev.source,
+            silent=() if dev is None else dev.silent_species,
             draws=draws,
             seed=seed,
         )
@@ -167,6 +168,9 @@ def compare(
         draws=draws,
         seed=seed,
     )
+    for side, dev in (("A", tuned_a), ("B", tuned_b)):
+        silent = () if dev is None else dev.silent_species
+        record["notes"] += [f"{side}: {silent_note(name)}" for name in silent]
     if out is not None:
         write_atomic(out, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record
@@ -200,15 +204,19 @@ def threshold(
     _check(draws, seed, least=0)
     from pliant.pad.assess import as_table
     from pliant.pad.threshold_file import save_threshold
-    from pliant.pad.thresholds import fit_threshold
+    from pliant.pad.thresholds import fit_threshold, silent_note
     from pliant.runtime.signature import read_private_key
 
     if key is not None:
         read_private_key(key)  # refuses before the work
     table = as_table(dev, frames)
-    fitted = fit_threshold(table.scores, policy, source=table.source, draws=draws, seed=seed)
+    fitted = fit_threshold(
+        table.scores, policy, source=table.source, silent=table.silent_species, draws=draws,
+        seed=seed,
+    )  # fmt: skip
     save_threshold(fitted, out, key=key)
-    return fitted.to_json() | {"file": out, "signed": key is not None}
+    notes = [silent_note(name) for name in table.silent_species if fitted.dev_sha256]
+    return fitted.to_json() | {"file": out, "signed": key is not None, "notes": notes}
 
 
 def plan(
@@ -291,14 +299,14 @@ def convert(scores: Csv, *, out: Path, to: Literal["pliant", "bob"]) -> dict[str
         to: `bob` gives claimed_id, test_label, is_bonafide, attack_type, score.
 
     Raises:
-        UserError: if the file cannot be used.
+        UserError: if the file cannot be used, or has a further column of a name the new one needs.
     """
     refuse_existing(out)
-    from pliant.pad.table import read_table, write_table
+    from pliant.pad.table import read_rows, write_table
 
-    table = read_table(scores)
+    table = read_rows(scores)
     write_table(table, out, bob=to == "bob")
-    return {"file": out, "spelling": to, "presentations": len(table)}
+    return {"file": out, "spelling": to, "rows": len(table)}
 
 
 def _check(draws: int, seed: int, *, least: int) -> None:

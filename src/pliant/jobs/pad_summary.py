@@ -29,6 +29,7 @@ def evaluate_summary(result: Mapping[str, Any]) -> list:
         "APCER at BPCER 1 %": metrics["apcer_at_bpcer1"],
         "BPNRR": nonresponse["bpnrr"],
     }
+    rows |= {f"APNRR {name}": r for name, r in nonresponse["apnrr"].items() if r and r["rate"] > 0}
     for name, record in rows.items():
         if record is not None:
             unproven = "" if record.get("supported", True) else " (too few data)"
@@ -106,6 +107,7 @@ def threshold_summary(result: Mapping[str, Any]) -> list:
         f"threshold {result['value']:.6f} ({result['policy']}{span})",
         f"fitted on {result['num_bona_fide']} bona fide and {result['num_attack']} attacks of "
         f"{result['num_subjects']} named subjects",
+        *result["notes"],
         f"written to {result['file']}{', signed' * result['signed']}",
     ]
 
@@ -190,4 +192,4 @@ def plan_summary(result: Mapping[str, Any]) -> list:
 
 def convert_summary(result: Mapping[str, Any]) -> list:
     """What was written."""
-    return [f"{result['presentations']} presentations written to {result['file']}"]
+    return [f"{result['rows']} rows written to {result['file']}"]

@@ -23,7 +23,14 @@ from pliant.pad.score_csv import MATCH
 from pliant.pad.scores import Scores
 from pliant.pad.slices import slice_record
 from pliant.pad.table import Frames, ScoreTable, as_numbers, read_table
-from pliant.pad.thresholds import DEFAULT_POLICY, Threshold, fit_threshold
+from pliant.pad.thresholds import (
+    DEFAULT_POLICY,
+    Threshold,
+    check_draws,
+    check_threshold,
+    fit_threshold,
+    silent_note,
+)
 from pliant.runtime.files import write_atomic
 
 STATEMENT = "self-assessment, not a certification"
@@ -74,9 +81,10 @@ def evaluate(
 
     Raises:
         UserError: if a file cannot be used, a class is missing, dev cannot support the policy, an
-            attack is of no declared species, or a match threshold is given without match scores
-            or without a threshold.
+            attack is of no declared species, a match threshold is given without match scores
+            or without a threshold, or an argument makes no sense.
     """
+    _check(threshold, draws, seed, out)
     declared = None if species is None else declared_species(species)
     table = as_table(scores, frames, declared)
     tuned = None if dev is None else as_table(dev, frames, declared)
@@ -85,8 +93,9 @@ def evaluate(
         raise UserError("both a threshold and a policy are given; leave one of them out")
     if threshold is None and (tuned is not None or policy is not None):
         source = "" if tuned is None else tuned.source
+        silent = () if tuned is None else tuned.silent_species
         threshold = fit_threshold(
-            heard, policy or DEFAULT_POLICY, source=source, draws=draws, seed=seed
+            heard, policy or DEFAULT_POLICY, source=source, silent=silent, draws=draws, seed=seed
         )
     if threshold and tuned is not None and threshold.dev_sha256 not in (None, tuned.scores.sha256):
         raise UserError(
@@ -146,6 +155,14 @@ def evaluate(
     return record
 
 
+def _check(threshold: Threshold | None, draws: int, seed: int, out: Path | str | None) -> None:
+    """Refuses arguments that make no sense, before the work."""
+    check_threshold(threshold)
+    check_draws(draws, seed, least=0)
+    if out is not None and not Path(out).is_dir():
+        raise UserError(f"there is no folder {out} for the report; make it first")
+
+
 def as_table(
     given: Given, frames: Frames = "refuse", species: Sequence[str] | None = None
 ) -> ScoreTable:
@@ -162,7 +179,10 @@ def as_table(
     """
     if isinstance(given, Path | str):
         return read_table(given, frames=frames, species=species)
-    table = (ScoreTable.of(given) if isinstance(given, Scores) else given).pool(frames)
+    table = ScoreTable.of(given) if isinstance(given, Scores) else given
+    if not len(table):
+        raise UserError("there are no scores: not one row is given")
+    table = table.pool(frames)
     found = species and undeclared_row(table.bona_fide, table.species, species)
     if found:
         row, said = found
@@ -237,7 +257,13 @@ def _notes(table: ScoreTable, dev: ScoreTable | None) -> list[str]:
     unnamed = int((table.species == "unnamed").sum())
     if unnamed:
         notes.append(f"{unnamed} attacks name no species and count as one, called unnamed")
+    notes += [
+        f"no attack of species {name!r} got a response: no APCER speaks of it, the worst species' "
+        "neither; see its APNRR"
+        for name in table.silent_species
+    ]
     if dev is not None:
+        notes += [silent_note(name) for name in dev.silent_species]
         new = sorted(set(table.scores.species_names) - set(dev.scores.species_names))
         if new:
             notes.append(f"the threshold has seen no attack of species {', '.join(new)}")

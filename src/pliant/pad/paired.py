@@ -28,7 +28,7 @@ from pliant.pad.metrics import is_dev_threshold
 from pliant.pad.score_csv import COLUMNS
 from pliant.pad.scores import Scores, pool_presentations
 from pliant.pad.table import ScoreTable
-from pliant.pad.thresholds import Threshold
+from pliant.pad.thresholds import Threshold, check_draws, check_threshold
 
 LEAST = float(np.nextafter(0.0, 1.0))
 """Stands for the score 0 where 0 itself stands for a non-response: no threshold accepts that."""
@@ -64,15 +64,17 @@ def compare(
         seed: Of the resampling.
 
     Raises:
-        UserError: if the presentations are not the same ones, or a class is missing.
+        UserError: if the presentations are not the same ones, a class is missing, or an argument
+            makes no sense.
     """
+    check_draws(draws, seed, least=1)
+    for threshold in (threshold_a, threshold_b):
+        check_threshold(threshold)
     tables = [
         x if isinstance(x, ScoreTable) else ScoreTable.of(pool_presentations(x)) for x in (a, b)
     ]
     first, second = (_ordered(table) for table in tables)
     _check_same(first, second)
-    if draws < 1:
-        raise UserError(f"draws must be >= 1, got {draws}")
     own = [table.scores for table in (first, second)]
     whole = [_with_silence(table) for table in (first, second)]
     chosen = [threshold_a, threshold_b]

@@ -94,6 +94,12 @@ class ScoreTable:
         return ~np.isnan(self.score)
 
     @cached_property
+    def silent_species(self) -> list[str]:
+        """Attack species of which no presentation got a response: no APCER speaks of them."""
+        made, heard = (self.species[~self.bona_fide & rows] for rows in (True, self.responded))
+        return sorted(set(made.tolist()) - set(heard.tolist()))
+
+    @cached_property
     def scores(self) -> Scores:
         """The rows that got a response, in the same order."""
         rows = slice(None) if self.responded.all() else self.responded
@@ -223,27 +229,40 @@ def read_table(
     Raises:
         UserError: if the file cannot be read, or a row makes no sense, with its line.
     """
+    return read_rows(path, species=species).pool(frames)
+
+
+def read_rows(path: Path | str, *, species: Sequence[str] | None = None) -> ScoreTable:
+    """The rows of a scores CSV in its order, frames not pooled; else as `read_table`."""
     path = Path(path)
     read = read_columns(path)
     found = species and undeclared_row(read.bona_fide, read.species, species)
     if found:
         raise UserError(f"{path}, line {read.line[found[0]]}: {found[1]}")
-    table = ScoreTable(
+    return ScoreTable(
         **{name: getattr(read, name) for name in (*COLUMNS, REASON)},
         extra=read.extra,
         source=path.name,
         sha256=sha256_file(path),
     )
-    return table.pool(frames)
 
 
 def write_table(table: ScoreTable, path: Path | str, *, bob: bool = False) -> None:
     """Writes the rows as CSV, to the last digit; `bob=True` under the names that bob uses.
 
     bob has no column for the reason of a non-response: there its score is empty, nothing else.
+
+    Raises:
+        UserError: if a further column has the name of one of these.
     """
     own = {column: name for name, column in BOB_COLUMNS.items()} if bob else {}
     names = [*COLUMNS, *([] if bob else [REASON])]
+    taken = sorted({own.get(name, name) for name in names} & set(table.extra))
+    if taken:
+        raise UserError(
+            f"{table.source} has a further column {taken[0]!r}, a name that the new file needs; "
+            "rename it or leave it out"
+        )
     truth = ("False", "True") if bob else ("false", "true")
     shown: dict[str, list[Any]] = {name: getattr(table, name).tolist() for name in names}
     shown["bona_fide"] = [truth[label] for label in shown["bona_fide"]]

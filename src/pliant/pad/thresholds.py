@@ -16,7 +16,7 @@ Shapes: D = draws, N = rows, T = thresholds.
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,6 +129,7 @@ def fit_threshold(
     policy: str = DEFAULT_POLICY,
     *,
     source: str = "dev",
+    silent: Sequence[str] = (),
     draws: int = 2000,
     seed: int = 0,
 ) -> Threshold:
@@ -138,13 +139,15 @@ def fit_threshold(
         dev: Scores of subjects that neither training nor test has seen; only `fixed=t` needs none.
         policy: One of `POLICIES`.
         source: What the dev scores are, in words, for the record.
+        silent: Attack species of the dev set of which no presentation got a response.
         draws: Resamples for the interval.
         seed: Of the resampling.
 
     Raises:
         UserError: if the policy is unknown, dev is empty or lacks a class, or dev is too small to
-            support the limit asked for.
+            support the limit asked for (or a species of it fell silent altogether).
     """
+    check_draws(draws, seed, least=0)
     parsed = parse_policy(policy)
     if parsed.name == "fixed=":
         assert parsed.number is not None
@@ -156,6 +159,8 @@ def fit_threshold(
         )
     dev = pool_presentations(dev)
     grid = ThresholdGrid(dev)
+    if silent and parsed.name == "apcer<=":
+        raise UserError(f'policy "{parsed}" is unsupported by data: {silent_note(silent[0])}')
     check_support(dev, parsed)
     interval = None
     if draws and can_resample(dev):
@@ -171,6 +176,39 @@ def fit_threshold(
         interval=interval,
         draws=draws if interval else 0,
         seed=seed,
+    )
+
+
+def check_draws(draws: int, seed: int, *, least: int) -> None:
+    """Refuses a number of resamples, or a seed, that there cannot be.
+
+    Raises:
+        UserError: naming the smallest that there can be.
+    """
+    if draws < least:
+        raise UserError(f"draws must be >= {least}, got {draws}")
+    if seed < 0:
+        raise UserError(f"seed must be >= 0, got {seed}")
+
+
+def check_threshold(threshold: Threshold | None) -> None:
+    """Refuses a bare number, which does not say where it comes from.
+
+    Raises:
+        UserError: for anything but a `Threshold` or None.
+    """
+    if threshold is not None and not isinstance(threshold, Threshold):
+        raise UserError(
+            f"a threshold must be a pliant.pad.Threshold, got {threshold!r}; to set one by hand, "
+            'give policy="fixed=0.5"'
+        )
+
+
+def silent_note(species: str) -> str:
+    """What a threshold does not know of a species whose attacks all got no response."""
+    return (
+        f"no attack of species {species!r} in the dev set got a response, so the threshold knows "
+        "nothing of it"
     )
 
 
